@@ -1,0 +1,14 @@
+"""How Sphinx builds these pages."""
+
+import poolder_trio
+
+project = "poolder_trio"
+copyright = "the poolder_trio developers"
+version = release = poolder_trio.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+
+autodoc_typehints = "description"
+autodoc_default_options = {"members": True, "show-inheritance": True}

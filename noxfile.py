@@ -1,0 +1,122 @@
+"""The sessions: `python -m nox -s tests` runs the tests on every installed Python from 3.10 on."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"  # comes with nox
+nox.options.download_python = "never"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "typing", "tests"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def output(*command: str | Path) -> str:
+    """Run a command and return what it prints: nothing, if it fails."""
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
+
+
+def candidates() -> Iterator[Path]:
+    """Folders where Pythons may be: pyenv's, whether or not it has activated them, then PATH."""
+    root = os.environ.get("PYENV_ROOT")
+    if root is None and (pyenv := shutil.which("pyenv")):
+        root = output(pyenv, "root")
+    yield from sorted(Path(root or Path.home() / ".pyenv").glob("versions/*/bin"))
+    yield from map(Path, os.get_exec_path())
+
+
+def runs(python: Path, version: str) -> bool:
+    """Whether it is a released CPython of that version: a shim on PATH may lead nowhere."""
+    code = "import sys; print(sys.implementation.name, *sys.version_info[:2], sys.version_info[3])"
+    return output(python, "-c", code).split() == ["cpython", *version.split("."), "final"]
+
+
+def installed() -> dict[str, Path]:
+    """Every version from 3.10 on and its folder, oldest first; the Python that runs nox is one."""
+    here = "{}.{}".format(*sys.version_info)
+    found = {here: Path(sys.executable).parent}
+    for folder in candidates():
+        for python in folder.glob("python3.*"):
+            name = re.fullmatch(r"python(3\.\d\d+)", python.name)
+            if name and name[1] not in found and runs(python, name[1]):
+                found[name[1]] = folder
+    return dict(sorted(found.items()))
+
+
+INSTALLED = installed()
+OLDEST, NEWEST = min(INSTALLED), max(INSTALLED)
+# nox looks on PATH, where pyenv's shims of versions that are not active would come first.
+os.environ["PATH"] = os.pathsep.join([*map(str, INSTALLED.values()), os.environ["PATH"]])
+
+
+def install(session: nox.Session, group: str, *packages: str) -> None:
+    """Install a dependency group, and packages beside it."""
+    session.install(*packages, *nox.project.dependency_groups(PYPROJECT, group))
+
+
+@nox.session(python=[*INSTALLED])
+def tests(session: nox.Session) -> None:
+    """Run the tests on every Python; arguments after -- go to pytest."""
+    install(session, "test", ".")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the oldest release of each dependency that the project allows."""
+    bounds = [bound.replace(">=", "==") for bound in PYPROJECT["project"]["dependencies"]]
+    install(session, "test", ".", *bounds)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def coverage(session: nox.Session) -> None:
+    """Run the tests once more and report the lines and branches that none of them took."""
+    install(session, "test", ".")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report")
+
+
+@nox.session(python=NEWEST)
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    install(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(python=[*dict.fromkeys([OLDEST, NEWEST])])
+def typing(session: nox.Session) -> None:
+    """Check types with mypy and pyright, as the oldest and the newest Python see them."""
+    install(session, "typing", ".")
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session(python=NEWEST)
+def demo(session: nox.Session) -> None:
+    """Run the example that archives a site; arguments after -- go to it."""
+    install(session, "examples", ".")
+    session.run("python", "examples/archive_site.py", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def bench(session: nox.Session) -> None:
+    """Measure against peers in one run and print the ratios; arguments after -- go to it."""
+    session.install(".")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/_build/html; a warning fails it."""
+    install(session, "docs", ".")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")

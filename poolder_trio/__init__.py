@@ -1,0 +1,69 @@
+"""Pools, batches, schedules and bounds for Trio: every component is a nursery."""
+
+from __future__ import annotations
+
+from poolder_trio._version import __version__
+from poolder_trio.abc import Dispatch, Instrument
+from poolder_trio.errors import (
+    Closed,
+    DuplicateName,
+    JobAbandoned,
+    JobCancelled,
+    JobError,
+    JobHalted,
+    JobNotDone,
+    JobTimeout,
+    PoolderError,
+    QueueFull,
+    RestartLimitExceeded,
+    TooManyRequests,
+    WorkerCrashed,
+)
+from poolder_trio.kernel.accounts import ShutdownReport, Statistics
+from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.registry import whereis
+from poolder_trio.policies.phash import phash
+from poolder_trio.policies.queues import Queue
+from poolder_trio.policies.rate import Rate
+from poolder_trio.policies.restart import Restart
+from poolder_trio.policies.retry import Retry
+from poolder_trio.pool import Pool, WorkerRef
+from poolder_trio.verdicts import HALT, RETRY, Backoff, Emit, Exit, Stop
+from poolder_trio.worker import Worker
+
+__all__ = [
+    "HALT",
+    "RETRY",
+    "Backoff",
+    "Closed",
+    "Dispatch",
+    "DuplicateName",
+    "Emit",
+    "Exit",
+    "Instrument",
+    "Job",
+    "JobAbandoned",
+    "JobCancelled",
+    "JobError",
+    "JobHalted",
+    "JobNotDone",
+    "JobTimeout",
+    "Pool",
+    "PoolderError",
+    "Queue",
+    "QueueFull",
+    "Rate",
+    "Restart",
+    "RestartLimitExceeded",
+    "Retry",
+    "ShutdownReport",
+    "Statistics",
+    "Stop",
+    "TooManyRequests",
+    "Worker",
+    "WorkerCrashed",
+    "WorkerRef",
+    "__version__",
+    "phash",
+    "whereis",
+]

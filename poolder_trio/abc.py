@@ -1,0 +1,59 @@
+"""The contracts of what users may bring of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Dispatch", "Instrument"]
+
+
+@runtime_checkable
+class Dispatch(Protocol):
+    """Chooses the worker for a job. Set as a pool's ``mode``."""
+
+    def pick(self, key: object, now: float, loads: Sequence[int]) -> int:
+        """Return the index of a worker, from 0 to ``len(loads) - 1``; it must not wait.
+
+        Args:
+            key: the job's key: ``key=`` of the send, else the pool's ``key(job)``, else the job.
+            now: Trio's clock, in seconds.
+            loads: waiting + running jobs of each live worker, by seat; read it, do not keep it.
+        """
+
+
+class Instrument:
+    """Watches a component. Subclass it and override the hooks you want; each must return soon.
+
+    ``source`` is the component; ``job`` is its record, whose ``message`` is what was sent.
+    A hook that raises is logged, and its instrument is removed from that component.
+    """
+
+    def job_submitted(self, source: object, job: object) -> None:
+        """``job`` was accepted."""
+
+    def job_started(self, source: object, job: object, worker: object) -> None:
+        """An attempt at ``job`` begins on ``worker``; ``job.attempt`` says which."""
+
+    def job_retried(self, source: object, job: object, error: Exception, wait: float) -> None:
+        """An attempt failed with ``error``; the next comes in ``wait`` seconds."""
+
+    def job_done(self, source: object, job: object) -> None:
+        """``job`` completed."""
+
+    def job_failed(self, source: object, job: object, error: Exception) -> None:
+        """``job`` failed, or was halted, with ``error``."""
+
+    def job_dropped(self, source: object, job: object, reason: str) -> None:
+        """``job`` ended without a result: ``reason`` is a queue's rule, ``"cancelled"`` or ``"abandoned"``."""
+
+    def worker_started(self, source: object, worker: object) -> None:
+        """``worker`` is ready: its ``handle_init`` has returned."""
+
+    def worker_stopped(self, source: object, worker: object) -> None:
+        """``worker`` ended, for whatever reason."""
+
+    def worker_crashed(self, source: object, worker: object, error: Exception) -> None:
+        """``worker`` ended by ``error``; ``restart`` decides what follows."""

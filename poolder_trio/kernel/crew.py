@@ -1,0 +1,389 @@
+"""The workers of one opening of a component: seated, replaced when they crash, and sent home."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import trio
+import trio_util
+
+from poolder_trio.errors import RestartLimitExceeded
+from poolder_trio.kernel import inside, watch
+from poolder_trio.kernel.gate import Gate
+from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.mailbox import Mailbox
+from poolder_trio.kernel.notes import add_note
+from poolder_trio.kernel.seat import Seat
+from poolder_trio.kernel.timers import Timers
+from poolder_trio.policies.restart import AfterCrash
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Iterable, Mapping
+
+    from poolder_trio.kernel.accounts import Statistics
+    from poolder_trio.kernel.backoff import BackOff
+    from poolder_trio.kernel.ledger import Ledger
+    from poolder_trio.kernel.seat import Handler
+    from poolder_trio.policies.queues import Queue
+    from poolder_trio.policies.rate import Rate
+    from poolder_trio.policies.restart import Restart
+
+
+class Employer(Protocol):
+    """The component that a crew works for."""
+
+    def employ(self, seat: Seat) -> Handler:
+        """Return a fresh worker for ``seat``, not started yet."""
+
+    def crew_changed(self) -> None:
+        """The live seats are others than before."""
+
+    def route_again(self, item: object) -> Mailbox:
+        """Return the mailbox of a live seat for an item whose own seat is gone."""
+
+    def close(self) -> None:
+        """Accept no more."""
+
+
+@attrs.frozen
+class Rules:
+    """What a crew is told once: see the options of the components."""
+
+    queue: Queue
+    restart: Restart
+    shared: bool = False
+    rate: Rate | None = None
+    job_timeout: float = math.inf
+    overrun_warning: float = math.inf
+
+
+class Crew:
+    """Seats, and the workers on them.
+
+    Attributes:
+        seats: by index; ended ones stay where others follow them, so that no index changes.
+        awake: how many workers are not parked, or were handed a job.
+        closing: nothing more is accepted; the workers leave once the crew is idle.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        employer: Employer,
+        rules: Rules,
+        nursery: trio.Nursery,
+        ledger: Ledger,
+        log: logging.Logger,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self.rules = rules
+        self.ledger = ledger
+        self.tally = ledger.tally
+        self.nursery = nursery
+        self.timers = Timers(nursery)
+        self.gate = None if rules.rate is None else Gate(rules.rate, self.timers)
+        self.clock = trio.lowlevel.current_clock().current_time
+        self.job_timeout = rules.job_timeout
+        self._watches = [
+            watch.Watch(self, limit, act)
+            for limit, act in ((rules.job_timeout, watch.cut), (rules.overrun_warning, watch.warn))
+            if limit < math.inf
+        ]
+        self.clocked = bool(self._watches)
+        self.seats: list[Seat] = []
+        self._live: list[Seat] | None = []
+        self._gaps: list[int] = []
+        self.awake = 0
+        self.backing_off: dict[BackOff, None] = {}
+        self.closing = False
+        self.paused = False
+        self._idle = trio_util.AsyncBool(value=True)
+        self.ended = trio_util.AsyncBool()
+        #: Seats whose handlers wait for this crew, and for how many jobs each.
+        self.stuck: Counter[Seat] = Counter()
+        self._employer = employer
+        self._crashes = rules.restart.build()
+        self._outer = inside.waiting_seats()
+        self._present = 0
+        self.shared = Mailbox(self, rules.queue) if rules.shared else None
+
+    # -- who works here
+
+    def _new_seat(self) -> Seat:
+        """Return a seat at the lowest free index, with nobody on it."""
+        index = heapq.heappop(self._gaps) if self._gaps else len(self.seats)
+        box = self.shared or Mailbox(self, self.rules.queue, paused=self.paused)
+        seat = Seat(self, index, box)
+        if index < len(self.seats):
+            self.seats[index] = seat
+        else:
+            self.seats.append(seat)
+        return seat
+
+    async def start(self, count: int, args: Mapping[str, object]) -> None:
+        """Seat ``count`` workers and wait until all are ready; one that cannot start fails all."""
+        ready = trio_util.AsyncValue(0)
+
+        def one_more() -> None:
+            ready.value += 1
+
+        for seat in [self._new_seat() for _ in range(count)]:
+            self.nursery.start_soon(self._occupy, seat, args, one_more, name=seat.name)
+        await ready.wait_value(count)
+
+    async def start_one(self, args: Mapping[str, object]) -> Seat:
+        """Seat one more worker and return its seat when it is ready, or raise why it is not."""
+        seat = self._new_seat()
+        await self.nursery.start(self._occupy_one, seat, args, name=seat.name)
+        return seat
+
+    async def _occupy_one(
+        self, seat: Seat, args: Mapping[str, object], *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        await self._occupy(seat, args, task_status.started)
+
+    async def _occupy(
+        self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None]
+    ) -> None:
+        """Keep a worker on the seat until it is left. This is the seat's task."""
+        seat.task = trio.lowlevel.current_task()
+        inside.enter(seat, self._outer)
+        self.awake += 1
+        self._present += 1
+        try:
+            with seat.life:
+                # If another worker has failed to start, this one does not begin to.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                while await self._shift(seat, args, ready):
+                    pass
+        finally:
+            seat.cut_off()
+            self._gone(seat)
+
+    async def _shift(
+        self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None]
+    ) -> bool:
+        """Let one worker work until it ends; return whether another is to take the seat."""
+        seat.leaving = seat.dismissed
+        try:
+            await self._employ(seat, args, ready)
+        except Exception as error:
+            if not seat.opened:
+                raise
+            replace = self._crashed(seat, error)
+        else:
+            replace = self.rules.restart.mode == "permanent"
+        return replace and seat.alive and not seat.dismissed
+
+    async def _employ(
+        self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None]
+    ) -> None:
+        worker = self._employer.employ(seat)
+        async with AsyncExitStack() as stack:
+            worker.stack = stack
+            seat.seat(worker)
+            await worker.handle_init(**args)
+            self._seated(seat, ready)
+            try:
+                await seat.serve()
+            finally:
+                self.ledger.tell("worker_stopped", worker)
+                await worker.handle_stop()
+
+    @trio.lowlevel.enable_ki_protection
+    def _seated(self, seat: Seat, ready: Callable[[], None]) -> None:
+        if not seat.opened:
+            seat.opened = seat.alive = True
+            self._changed()
+            ready()
+        self.ledger.tell("worker_started", seat.worker)
+
+    def _crashed(self, seat: Seat, error: Exception) -> bool:
+        """Tell the crash's owner: the log if it is forgiven, else the block. Return the former."""
+        self.ledger.tell("worker_crashed", seat.worker, error)
+        what_now = self._crashes.record(error, self.clock())
+        if what_now is not AfterCrash.ESCALATE:
+            self.log.error("worker=%s crashed, then=%s", seat.name, what_now.value, exc_info=error)
+            if what_now is AfterCrash.RETIRE:
+                self.retire(seat)
+            return what_now is AfterCrash.REPLACE
+        rule = self.rules.restart
+        if not rule.max_restarts:
+            add_note(
+                error,
+                f"{seat.name} crashed: nobody waits for this result, so it leaves the block; "
+                f"restart=Restart(max_restarts=...) replaces such workers instead",
+            )
+            raise error
+        message = f"{self.name}: more than {rule.max_restarts} crashes within {rule.within:g} s"
+        raise RestartLimitExceeded(message, self._crashes.counted) from error
+
+    @trio.lowlevel.enable_ki_protection
+    def _gone(self, seat: Seat) -> None:
+        self.awake -= 1
+        self._present -= 1
+        seat.gone.set()
+        self.retire(seat)
+        if self.seats[seat.index] is seat:
+            heapq.heappush(self._gaps, seat.index)
+        while self.seats and self.seats[-1].gone.is_set():
+            self._gaps.remove(self.seats.pop().index)
+        if not self._present and (self.closing or not self.live):
+            self._end()
+        else:
+            self.check_idle()
+
+    # -- who may be sent jobs
+
+    @trio.lowlevel.enable_ki_protection
+    def retire(self, seat: Seat) -> None:
+        """Send ``seat`` no more jobs; those that wait for it alone go to others, if there are any."""
+        if not seat.alive:
+            return
+        seat.alive = False
+        self._changed()
+        if not self.live:
+            self._employer.close()
+        if seat.box is not self.shared:
+            for item in seat.box.close():
+                self.restore(seat.box, item)
+
+    def exits(self, seat: Seat) -> None:
+        """End the worker on ``seat`` after the job in hand, because it says so."""
+        seat.leaving = seat.signal = True
+        if self.rules.restart.mode != "permanent":
+            self.retire(seat)
+
+    def _changed(self) -> None:
+        self._live = None
+        self._employer.crew_changed()
+
+    @property
+    def live(self) -> list[Seat]:
+        """The seats to which jobs may be sent, by index."""
+        if self._live is None:
+            self._live = [seat for seat in self.seats if seat.alive]
+        return self._live
+
+    @property
+    def boxes(self) -> Iterable[Mailbox]:
+        """The waiting rooms."""
+        return [seat.box for seat in self.seats] if self.shared is None else [self.shared]
+
+    @trio.lowlevel.enable_ki_protection
+    def restore(self, box: Mailbox, item: object) -> None:
+        """Put an item that was accepted before into ``box``, or elsewhere if that has closed."""
+        if not self.live:
+            self.ledger.abandon(item)
+            return
+        if not box.open:
+            box = self._employer.route_again(item)
+            if type(item) is Job:
+                item.place = box
+        box.restore(item)
+
+    # -- rest, pause and end
+
+    def watch(self) -> None:
+        """Note that a worker begins to run jobs."""
+        for each in self._watches:
+            each.arm()
+
+    def statistics(self) -> Statistics:
+        """Return the counts of this moment."""
+        running = sum(seat.busy for seat in self.seats)
+        waiting = sum(box.waiting for box in self.boxes) + len(self.backing_off)
+        return self.tally.statistics(running, waiting)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits, backs off or runs."""
+        if self.awake or self.backing_off:
+            return False
+        # Where workers may start what waits, none of them parks while something does.
+        return not (self.paused or self.gate) or not any(len(box.room) for box in self.boxes)
+
+    def fell_asleep(self) -> None:
+        """Note that a worker is about to park."""
+        self.awake -= 1
+        if not self.awake:
+            self.check_idle()
+
+    def check_idle(self) -> None:
+        """Tell those who wait for rest, if there is rest; if the crew is closing, send it home."""
+        if not self.is_idle:
+            return
+        if not self._idle.value:
+            self._idle.value = True
+        if self.closing:
+            for seat in self.seats:
+                seat.leave()
+
+    def refuse_own_wait(self, what: str) -> None:
+        """Raise ``RuntimeError`` if one of this crew's handlers asks."""
+        inside.refuse_inside(self, what)
+
+    async def wait_idle(self) -> None:
+        """Wait until nothing waits, backs off or runs."""
+        if self.is_idle:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._idle.value = False
+            await self._idle.wait_value(True)  # noqa: FBT003
+
+    @trio.lowlevel.enable_ki_protection
+    def pause(self) -> None:
+        """Start no more jobs."""
+        self.paused = True
+        for box in self.boxes:
+            box.pause()
+
+    @trio.lowlevel.enable_ki_protection
+    def resume(self) -> None:
+        """Start jobs again."""
+        self.paused = False
+        for box in self.boxes:
+            box.resume()
+        self.check_idle()
+
+    @trio.lowlevel.enable_ki_protection
+    def close(self) -> None:
+        """Let the workers go as soon as the crew is idle."""
+        if not self.closing:
+            self.closing = True
+            for box in self.boxes:
+                box.turn_away()
+            self.check_idle()
+
+    @trio.lowlevel.enable_ki_protection
+    def cancel(self) -> None:
+        """Abandon what waits, cancel what runs, and let the workers go."""
+        self.close()
+        for box in self.boxes:
+            for item in box.close():
+                self.ledger.abandon(item)
+        for back_off in list(self.backing_off):
+            back_off.end()
+        for seat in self.seats:
+            seat.alive = False
+            seat.life.cancel()
+        self._changed()
+
+    def _end(self) -> None:
+        """Every worker has gone."""
+        self.closing = True
+        for box in self.boxes:
+            for item in box.close():
+                self.ledger.abandon(item)
+        for back_off in list(self.backing_off):
+            back_off.end()
+        self.timers.stop()
+        self._idle.value = True
+        self.ended.value = True

@@ -1,0 +1,92 @@
+"""The rate of a component: who starts when."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+if TYPE_CHECKING:
+    from poolder_trio.kernel.timers import Timer, Timers
+    from poolder_trio.policies.rate import Rate
+
+
+class Starter(Protocol):
+    """Who has something to start."""
+
+    def start_one(self) -> bool:
+        """Start one job; return whether there was one to start."""
+
+
+class Turn:
+    """A task that waits to start something."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+
+    def start_one(self) -> bool:
+        """Let the task go on."""
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+        return task is not None
+
+    async def wait(self) -> None:
+        """Wait to be started."""
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+class Gate:
+    """Lets starts through at a rate. What waits for a slot stays where it is and can be withdrawn."""
+
+    __slots__ = ("_ready", "_slots", "_timer", "_timers")
+
+    def __init__(self, rate: Rate, timers: Timers) -> None:
+        self._slots = rate.build()
+        self._timers = timers
+        self._timer: Timer | None = None
+        #: Those who could start something, in the order in which they may.
+        self._ready: OrderedDict[Starter, None] = OrderedDict()
+
+    def enter(self, starter: Starter) -> bool:
+        """Use a slot if one is open; else have ``starter`` called when its turn comes."""
+        now = trio.current_time()
+        if not self._ready and self._slots.next(now) <= now:
+            self._slots.take(now)
+            return True
+        self._ready.setdefault(starter)
+        self._wake_at(self._slots.next(now))
+        return False
+
+    async def turn(self) -> None:
+        """Wait for a slot, and use it."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        turn = Turn()
+        if self.enter(turn):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await turn.wait()
+
+    def _wake_at(self, due: float) -> None:
+        if self._timer is None:
+            self._timer = self._timers.at(due, self._open)
+
+    @trio.lowlevel.enable_ki_protection
+    def _open(self) -> None:
+        self._timer = None
+        now = trio.current_time()
+        while self._ready and self._slots.next(now) <= now:
+            starter, _ = self._ready.popitem(last=False)
+            if starter.start_one():
+                self._slots.take(now, waited=True)
+                self._ready.setdefault(starter)
+        if self._ready:
+            self._wake_at(self._slots.next(now))

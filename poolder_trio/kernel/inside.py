@@ -1,0 +1,84 @@
+"""Whose handler is running: so that waiting for oneself is refused and not a hang."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poolder_trio.kernel.crew import Crew
+    from poolder_trio.kernel.mailbox import Mailbox
+    from poolder_trio.kernel.seat import Seat
+
+#: The seats whose handlers wait for the code that reads this, the innermost last. Handlers open
+#: nurseries of their own, whose tasks inherit it.
+_seats: ContextVar[tuple[Seat, ...]] = ContextVar("poolder_trio.seats", default=())
+
+
+def enter(seat: Seat, outer: tuple[Seat, ...]) -> None:
+    """Mark this task, and what it starts from here on, as the handler of ``seat``."""
+    _seats.set((*outer, seat))
+
+
+def waiting_seats() -> tuple[Seat, ...]:
+    """Return the seats that have a job in hand which waits for the code that asks.
+
+    What a worker opened outside of a job (in its ``handle_init``, say) is not waited for.
+    """
+    return tuple(seat for seat in _seats.get() if seat.busy)
+
+
+def anywhere() -> bool:
+    """Tell whether the code that asks runs in any handler at all."""
+    return bool(_seats.get())
+
+
+def inside(crew: Crew) -> bool:
+    """Tell whether the code that asks runs in a handler of this crew."""
+    return any(seat.crew is crew for seat in _seats.get())
+
+
+def refuse_inside(crew: Crew, what: str) -> None:
+    """Raise ``RuntimeError`` if a handler of ``crew`` asks: it would wait for itself."""
+    if inside(crew):
+        raise RuntimeError(_hopeless(crew, what))
+
+
+def refuse_on(seat: Seat, what: str) -> None:
+    """Raise ``RuntimeError`` if the handler on ``seat`` asks: it would wait for itself."""
+    if seat in _seats.get():
+        raise RuntimeError(_hopeless(seat.crew, what))
+
+
+@contextmanager
+def waiting_for(crew: Crew, box: Mailbox, what: str) -> Iterator[None]:
+    """Surround a wait for the workers that serve ``box``.
+
+    Raises:
+        RuntimeError: a handler of ``crew`` asks, and every worker that could serve it waits
+            likewise: for itself, in the end.
+    """
+    seat = next((seat for seat in reversed(_seats.get()) if seat.crew is crew), None)
+    if seat is None:
+        yield
+        return
+    servers = [other for other in crew.live if other.box is box]
+    if seat.box is box and all(other is seat or crew.stuck[other] for other in servers):
+        raise RuntimeError(_hopeless(crew, what))
+    crew.stuck[seat] += 1
+    try:
+        yield
+    finally:
+        crew.stuck[seat] -= 1
+        if not crew.stuck[seat]:
+            del crew.stuck[seat]
+
+
+def _hopeless(crew: Crew, what: str) -> str:
+    return (
+        f"{what} from inside a handler of {crew.name} would wait for that very handler, for ever: "
+        f"do it elsewhere, or start it in a nursery that the handler does not wait for"
+    )

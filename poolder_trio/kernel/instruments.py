@@ -1,0 +1,39 @@
+"""Calls the hooks of those who watch a component."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Sequence
+
+    from poolder_trio.abc import Instrument
+
+
+class Instruments:
+    """The instruments of one opening of a component. One that raises is logged and removed."""
+
+    __slots__ = ("_log", "_source", "_watching")
+
+    def __init__(
+        self, source: object, instruments: Sequence[Instrument], log: logging.Logger
+    ) -> None:
+        self._source = source
+        self._watching = list(instruments)
+        self._log = log
+
+    def __bool__(self) -> bool:
+        return bool(self._watching)
+
+    @trio.lowlevel.disable_ki_protection
+    def tell(self, hook: str, *args: object) -> None:
+        """Call ``hook(source, *args)`` on each instrument."""
+        for instrument in tuple(self._watching):
+            try:
+                getattr(instrument, hook)(self._source, *args)
+            except Exception:
+                self._watching.remove(instrument)
+                self._log.exception("instrument=%r hook=%s: removed, it raised", instrument, hook)

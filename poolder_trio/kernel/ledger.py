@@ -1,0 +1,74 @@
+"""How jobs end: each enters the accounts, tells who waits for it, and is shown to instruments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from poolder_trio.errors import JobAbandoned, JobCancelled, TooManyRequests
+from poolder_trio.kernel.accounts import Tally
+from poolder_trio.kernel.job import Job
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from poolder_trio.kernel.instruments import Instruments
+    from poolder_trio.kernel.job import Status
+
+
+class Ledger:
+    """The accounts of one opening of a component. Each job is entered once, when it ends."""
+
+    __slots__ = ("instruments", "tally")
+
+    def __init__(self, instruments: Instruments) -> None:
+        self.tally = Tally()
+        self.instruments = instruments
+
+    def tell(self, hook: str, *args: object) -> None:
+        """Call a hook of the instruments, if there are any."""
+        if self.instruments:
+            self.instruments.tell(hook, *args)
+
+    @trio.lowlevel.enable_ki_protection
+    def complete(self, job: Job[Any], reply: object) -> None:
+        """End a job whose handler returned."""
+        self.tally.completed += 1
+        job.settle("done", value=reply)
+        self.tell("job_done", job)
+
+    @trio.lowlevel.enable_ki_protection
+    def fail(self, job: Job[Any], error: Exception, status: Status = "failed") -> None:
+        """End a job that failed, or was halted."""
+        self.tally.failed += 1
+        job.settle(status, error=error)
+        self.tell("job_failed", job, error)
+
+    @trio.lowlevel.enable_ki_protection
+    def cancel(self, job: Job[Any], how: str) -> None:
+        """End a job that was taken back, or cut."""
+        self.tally.cancelled += 1
+        job.settle("cancelled", error=JobCancelled(f"the job was cancelled while it {how}"))
+        self.tell("job_dropped", job, "cancelled")
+
+    @trio.lowlevel.enable_ki_protection
+    def drop(self, item: object, rule: str, waiting: int) -> None:
+        """End an item that a queue's rule dropped or refused."""
+        self.tally.dropped += 1
+        if type(item) is Job:
+            waited = None if item.since is None else trio.current_time() - item.since
+            item.settle("dropped", error=TooManyRequests(rule, waited=waited, waiting=waiting))
+            self.tell("job_dropped", item, rule)
+
+    @trio.lowlevel.enable_ki_protection
+    def abandon(self, item: object) -> None:
+        """End an item that was accepted and is not going to run; one that ran before is cancelled."""
+        if type(item) is not Job:
+            self.tally.abandoned.append(item)
+        elif item.attempt:
+            self.cancel(item, "waited for another try")
+        else:
+            self.tally.abandoned.append(item.message)
+            item.settle("abandoned", error=JobAbandoned("its component ended before it ran"))
+            self.tell("job_dropped", item, "abandoned")

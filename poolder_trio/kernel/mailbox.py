@@ -1,0 +1,283 @@
+"""A waiting room in front of a memory channel on which workers park."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+import attrs
+import outcome
+import trio
+
+from poolder_trio.errors import QueueFull, TooManyRequests
+from poolder_trio.kernel.job import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+    from typing import Any, NoReturn
+
+    from poolder_trio.kernel.crew import Crew
+    from poolder_trio.policies.queues import Queue
+
+
+@attrs.frozen
+class Parcel:
+    """An item on its way into a mailbox."""
+
+    box: Mailbox
+    item: object
+
+
+_NOTHING: deque[object] = deque()
+
+
+def _take_nothing() -> object:
+    raise IndexError
+
+
+def _rank(item: object) -> tuple[Hashable, float]:
+    """Return the key and the priority of ``item``: only jobs with a record have any."""
+    return (item.key, item.priority) if type(item) is Job else (None, 0)
+
+
+class Mailbox:
+    """Where the jobs of one worker wait, or of all workers in mode ``available``.
+
+    A job for a parked worker is handed over through the channel; others wait in the room, from
+    which workers take them back to back. Two attributes hold what most jobs need, and are set
+    anew by `rearm` whenever something changes that they must look after:
+
+    - while ``len(line) < bound``, appending to ``line`` is all there is to putting a job in;
+    - calling ``take`` is all there is to taking one out; ``IndexError``: nothing to start.
+    """
+
+    __slots__ = (
+        "_receive",
+        "_send",
+        "_waiters",
+        "bound",
+        "crew",
+        "handed",
+        "line",
+        "open",
+        "parked",
+        "paused",
+        "room",
+        "take",
+    )
+
+    def __init__(self, crew: Crew, queue: Queue, *, paused: bool = False) -> None:
+        self.crew = crew
+        self.room = queue.build()
+        self._send, self._receive = trio.open_memory_channel[object](0)
+        self._waiters: OrderedDict[trio.lowlevel.Task, list[Parcel]] = OrderedDict()
+        self.open = True
+        self.paused = paused
+        #: How many workers wait at the channel.
+        self.parked = 0
+        #: How many items were handed over that their workers have not received yet.
+        self.handed = 0
+        self.rearm()
+
+    def rearm(self) -> None:
+        """Choose how the next items go in and out."""
+        line = self.room.line
+        plain = line is not None and not self._waiters and self.crew.gate is None and self.open
+        self.line: deque[object] = line if plain and line is not None else _NOTHING
+        self.bound = -1
+        if plain and (self.paused or not self.parked):
+            self.bound = int(min(self.room.max, sys.maxsize)) - self.room.reserved
+        self.take: Callable[[], object]
+        if self.paused:
+            self.take = _take_nothing
+        else:
+            self.take = self.line.popleft if plain else self._take
+
+    @property
+    def waiting(self) -> int:
+        """How many items are in here that no worker has begun."""
+        return len(self.room) + self.handed
+
+    def receiver(self) -> trio.MemoryReceiveChannel[object]:
+        """Return an end of the channel for one worker to park on, and to be closed by it alone."""
+        return self._receive.clone()
+
+    @trio.lowlevel.enable_ki_protection
+    def put_nowait(self, item: object) -> None:
+        """Hand ``item`` over, or let it wait.
+
+        Raises:
+            QueueFull: there is no room, and the rule is to wait for it.
+            TooManyRequests: there is no room, and the rule is to refuse.
+        """
+        if self._may_start() and self._hand(item):
+            return
+        if self._waiters:
+            raise QueueFull(self._full())
+        room = self.room
+        before = len(room)
+        key, priority = _rank(item)
+        dropped = room.put(item, trio.current_time(), key=key, priority=priority)
+        if not dropped:
+            return
+        refused = len(room) + len(dropped) == before
+        if refused:
+            dropped.pop()
+        for other in dropped:
+            self.crew.ledger.drop(other, room.overflow, len(room))
+        if not refused:
+            return
+        if room.overflow == "wait":
+            raise QueueFull(self._full())
+        self.crew.ledger.drop(item, room.overflow, len(room))
+        if room.overflow == "reject":
+            raise TooManyRequests(room.overflow, waited=0.0, waiting=len(room))
+
+    def require_room(self) -> None:
+        """Raise `QueueFull` unless there is room for one more."""
+        if self.paused or not self.parked:
+            room = self.room
+            if self._waiters or len(room) + room.reserved >= room.max:
+                raise QueueFull(self._full())
+
+    def _full(self) -> str:
+        return f"{len(self.room)} jobs wait already: await the send, or try again later"
+
+    @trio.lowlevel.enable_ki_protection
+    def restore(self, item: object) -> None:
+        """Take in an item that was accepted before, whatever the bound."""
+        if not (self._may_start() and self._hand(item)):
+            key, priority = _rank(item)
+            self.room.restore(item, trio.current_time(), key=key, priority=priority)
+
+    async def wait_for_room(self, parcels: list[Parcel]) -> bool:
+        """Wait until the first parcel fits in here, then send them all off.
+
+        Returns ``False``, with nothing sent, if the mailbox closes first.
+        """
+        task = trio.lowlevel.current_task()
+        self._waiters[task] = parcels
+        self.rearm()
+
+        def abort(_: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
+            del self._waiters[task]
+            self.rearm()
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        return bool(await trio.lowlevel.wait_task_rescheduled(abort))
+
+    def _may_start(self) -> bool:
+        if not self.parked or self.paused:
+            return False
+        return self.crew.gate is None or self.crew.gate.enter(self)
+
+    def _hand(self, item: object) -> bool:
+        try:
+            self._send.send_nowait(item)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            # The parked worker was cancelled or closed a moment ago, and has not run since.
+            return False
+        self.parked -= 1
+        self.handed += 1
+        self.crew.awake += 1
+        if not self.parked:
+            self.rearm()
+        return True
+
+    def _take(self) -> object:
+        gate = self.crew.gate
+        if gate is not None and (len(self.room) or self._waiters) and not gate.enter(self):
+            raise IndexError
+        item = self.room.pop() if len(self.room) or not self._waiters else self._next_waiter()
+        self.admit()
+        return item
+
+    def _next_waiter(self) -> object:
+        """Let the first waiter through, and return the item it has for this mailbox."""
+        task, parcels = self._waiters.popitem(last=False)
+        trio.lowlevel.reschedule(task, outcome.Value(True))  # noqa: FBT003
+        for parcel in parcels[1:]:
+            self.crew.restore(parcel.box, parcel.item)
+        return parcels[0].item
+
+    @trio.lowlevel.enable_ki_protection
+    def admit(self) -> None:
+        """Let waiters in as far as there is room, and set `line` and `take` anew."""
+        while self._waiters and len(self.room) + self.room.reserved < self.room.max:
+            self.restore(self._next_waiter())
+        self.rearm()
+
+    def start_one(self) -> bool:
+        """Hand the next waiting item to a parked worker, if there are both."""
+        if not self.parked or self.paused or not len(self.room):
+            return False
+        item = self.room.pop()
+        handed = self._hand(item)
+        if not handed:
+            self.restore(item)
+        self.admit()
+        return handed
+
+    @trio.lowlevel.enable_ki_protection
+    def pause(self) -> None:
+        """Start nothing more; what is put waits."""
+        self.paused = True
+        self.rearm()
+
+    @trio.lowlevel.enable_ki_protection
+    def resume(self) -> None:
+        """Start what waits, as far as workers are parked."""
+        self.paused = False
+        self.rearm()
+        while self.parked and len(self.room) and self._may_start() and self.start_one():
+            pass
+
+    def park(self) -> None:
+        """Note that a worker is about to wait at the channel."""
+        self.parked += 1
+        if self.parked == 1:
+            self.rearm()
+
+    def unpark(self) -> None:
+        """Note that a worker stops waiting at the channel without having been handed an item."""
+        self.parked -= 1
+        if not self.parked:
+            self.rearm()
+
+    def received(self, item: object) -> bool:
+        """Note that a worker has received ``item``; tell whether it is to run it."""
+        if type(item) is Job and item.ended:
+            return False
+        self.handed -= 1
+        if not self.open:
+            self.crew.restore(self, item)
+        return self.open
+
+    @trio.lowlevel.enable_ki_protection
+    def withdraw(self, job: Job[Any]) -> bool:
+        """End a job that waits here."""
+        before = len(self.room)
+        self.room.remove(job, trio.current_time())
+        if len(self.room) == before:
+            # It is on its way to a worker, which will find it ended.
+            self.handed -= 1
+        self.crew.ledger.cancel(job, "waited")
+        self.admit()
+        return True
+
+    @trio.lowlevel.enable_ki_protection
+    def close(self) -> list[object]:
+        """Take in no more: return what waits, in order, and send those who wait for room elsewhere."""
+        self.open = False
+        items = [self.room.pop() for _ in range(len(self.room))]
+        self.turn_away()
+        return items
+
+    @trio.lowlevel.enable_ki_protection
+    def turn_away(self) -> None:
+        """Send those who wait for room back to where they came from."""
+        while self._waiters:
+            task, _ = self._waiters.popitem(last=False)
+            trio.lowlevel.reschedule(task, outcome.Value(False))  # noqa: FBT003
+        self.rearm()

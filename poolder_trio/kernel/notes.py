@@ -1,0 +1,23 @@
+"""Notes on exceptions: which job, where, and what to do."""
+
+from __future__ import annotations
+
+import reprlib
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
+
+
+def describe(message: object) -> str:
+    """Return a short repr, whatever ``repr`` itself does."""
+    try:
+        return _short.repr(message)
+    except Exception as error:  # noqa: BLE001  # a broken repr must not hide the error it is for
+        return f"<{type(message).__name__} whose repr raises {type(error).__name__}>"
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a note as PEP 678 says, also on Python 3.10; the same note is added once."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    if note not in notes:
+        error.__notes__ = [*notes, note]  # type: ignore[attr-defined]  # not there on 3.10

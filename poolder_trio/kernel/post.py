@@ -1,0 +1,306 @@
+"""Sending: from a message to an accepted job, with or without waiting, with or without a reply."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import trio
+
+from poolder_trio.errors import Closed, JobAbandoned, QueueFull, TooManyRequests
+from poolder_trio.kernel import inside
+from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.mailbox import Parcel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+    from contextlib import AbstractContextManager
+    from typing import Any
+
+    from poolder_trio.kernel.crew import Crew
+    from poolder_trio.kernel.mailbox import Mailbox
+    from poolder_trio.kernel.routing import Router
+    from poolder_trio.kernel.seat import Seat
+
+_NO_GUARD = nullcontext()
+
+
+class Post:
+    """Takes messages to mailboxes.
+
+    Args:
+        crew: whose mailboxes they are.
+        router: picks among them.
+        refusal: returns the error for those who send when nothing is accepted.
+        records: whether every message gets a `Job`, for instruments to see.
+        uses_keys: whether the router looks at keys.
+    """
+
+    __slots__ = (
+        "_crew",
+        "_order",
+        "_overflow",
+        "_records",
+        "_refusal",
+        "_uses_keys",
+        "accepting",
+        "router",
+    )
+
+    def __init__(
+        self,
+        crew: Crew,
+        router: Router,
+        refusal: Callable[[], Closed],
+        *,
+        records: bool,
+        uses_keys: bool,
+    ) -> None:
+        queue = crew.rules.queue
+        self._crew = crew
+        self._refusal = refusal
+        self._order = queue.order
+        self._overflow = queue.overflow
+        self._uses_keys = uses_keys or queue.order == "fair"
+        self._records = records or queue.order in ("priority", "fair")
+        self.router = router
+        self.accepting = True
+
+    def shut(self) -> None:
+        """Accept no more."""
+        self.accepting = False
+        self.router.shut()
+
+    # -- one message to one worker
+
+    def send_nowait(
+        self,
+        message: object,
+        key: Hashable = None,
+        priority: float | None = None,
+        *,
+        seat: Seat | None = None,
+    ) -> None:
+        """Send a message that nobody waits for.
+
+        Raises:
+            QueueFull, TooManyRequests: the mailbox is full; which, its rule says.
+            Closed: nothing is accepted, or ``seat`` has ended.
+        """
+        self._check(key, priority)
+        if self._is_late(message):
+            return
+        box = self._box(message, key, seat)
+        item = self._item(message, box, key, priority)
+        box.put_nowait(item)
+        self._accepted(item)
+
+    async def send(
+        self,
+        message: object,
+        key: Hashable = None,
+        priority: float | None = None,
+        *,
+        seat: Seat | None = None,
+    ) -> None:
+        """Send a message that nobody waits for; wait for room, where the rule says so."""
+        self._check(key, priority)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._is_late(message):
+            box = self._box(message, key, seat)
+            item = self._item(message, box, key, priority)
+            try:
+                box.put_nowait(item)
+            except QueueFull:
+                with self._guard(box, "a send to a full inbox"):
+                    sent = await box.wait_for_room([Parcel(box, item)])
+                if sent:
+                    self._accepted(item)
+                    return
+            else:
+                self._accepted(item)
+                break
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def call(
+        self,
+        message: object,
+        key: Hashable = None,
+        priority: float | None = None,
+        *,
+        seat: Seat | None = None,
+    ) -> Any:
+        """Send a message and wait for the reply. A cancelled caller takes the job along."""
+        self._check(key, priority)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._is_late(message):
+            box = self._box(message, key, seat)
+            with self._guard(box, "a call"):
+                job = self._record(message, box, key, priority, awaited=True)
+                try:
+                    box.put_nowait(job)
+                except QueueFull:
+                    if not await box.wait_for_room([Parcel(box, job)]):
+                        continue
+                self._accepted(job)
+                return await job.answer()
+        text = f"{self._crew.name} is closing: the call of its own handler is not going to run"
+        raise JobAbandoned(text)
+
+    # -- many messages, many workers
+
+    async def send_many(
+        self,
+        messages: Sequence[object],
+        key: Hashable = None,
+        priority: float | None = None,
+        *,
+        to_all: bool = False,
+    ) -> None:
+        """Send messages in order, with none between: wait for room for the first, then take all."""
+        self._check(key, priority)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while messages and not self._is_late(*messages):
+            parcels = [
+                Parcel(box, self._item(message, box, key, priority))
+                for message in messages
+                for box in (self.router.everyone() if to_all else [self._box(message, key, None)])
+            ]
+            try:
+                self._send_all(parcels)
+            except QueueFull:
+                with self._guard(parcels[0].box, "a send to a full inbox"):
+                    if not await parcels[0].box.wait_for_room(parcels):
+                        continue
+            for parcel in parcels:
+                self._accepted(parcel.item)
+            break
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    @trio.lowlevel.enable_ki_protection
+    def _send_all(self, parcels: list[Parcel]) -> None:
+        first, *others = parcels
+        try:
+            first.box.put_nowait(first.item)
+        except TooManyRequests:
+            for parcel in others:
+                self._crew.ledger.drop(parcel.item, self._overflow, len(parcel.box.room))
+            raise
+        for parcel in others:
+            if self._overflow in ("wait", "reject"):
+                parcel.box.restore(parcel.item)
+            else:
+                parcel.box.put_nowait(parcel.item)
+
+    def send_to_all_nowait(
+        self, message: object, key: Hashable = None, priority: float | None = None
+    ) -> None:
+        """Send a message to every worker, or to none if one has no room and the rule is to wait."""
+        self._check(key, priority)
+        if self._is_late(message):
+            return
+        boxes = self.router.everyone()
+        if self._overflow == "wait":
+            for box in boxes:
+                box.require_room()
+        self._put_in_each(boxes, message, key, priority)
+
+    async def send_to_all(
+        self, message: object, key: Hashable = None, priority: float | None = None
+    ) -> None:
+        """Send a message to every worker; those that have no room get it last.
+
+        A sender that is cancelled while it waits has sent it to those before.
+        """
+        self._check(key, priority)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._is_late(message):
+            full = self._put_in_each(self.router.everyone(), message, key, priority)
+            for box, item in full:
+                with self._guard(box, "a broadcast to a full inbox"):
+                    if await box.wait_for_room([Parcel(box, item)]):
+                        self._accepted(item)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _put_in_each(
+        self, boxes: list[Mailbox], message: object, key: Hashable, priority: float | None
+    ) -> list[tuple[Mailbox, object]]:
+        """Put ``message`` where there is room, and return where there is none."""
+        full = []
+        refused: TooManyRequests | None = None
+        for box in boxes:
+            item = self._item(message, box, key, priority)
+            try:
+                box.put_nowait(item)
+            except QueueFull:
+                full.append((box, item))
+            except TooManyRequests as error:
+                refused = error
+            else:
+                self._accepted(item)
+        if refused is not None:
+            raise refused
+        return full
+
+    # -- what all of them need
+
+    def _check(self, key: Hashable, priority: float | None) -> None:
+        if priority is not None and self._order != "priority":
+            wrong = f"priority={priority!r} needs queue=Queue(order='priority'), which looks at it"
+            raise TypeError(wrong)
+        if key is not None and not self._uses_keys:
+            wrong = f"key={key!r} needs a mode or a queue that looks at keys, such as order='fair'"
+            raise TypeError(wrong)
+
+    def _is_late(self, *messages: object) -> bool:
+        """Tell whether ``messages`` come too late, after having entered them as abandoned."""
+        if self.accepting:
+            return False
+        if self._crew.ended.value or not inside.inside(self._crew):
+            raise self._refusal()
+        for message in messages:
+            self._crew.ledger.abandon(message)
+        return True
+
+    def _box(self, message: object, key: Hashable, seat: Seat | None) -> Mailbox:
+        if seat is None:
+            return self.router.route(message, key)
+        if seat.box is self._crew.shared:
+            wrong = f"{seat.name} has no inbox of its own: in mode 'available' all share one"
+            raise TypeError(wrong)
+        if not seat.alive:
+            gone = f"{seat.name} has ended"
+            raise Closed(gone)
+        return seat.box
+
+    def _item(self, message: object, box: Mailbox, key: Hashable, priority: float | None) -> object:
+        if self._records or key is not None or type(message) is Job:
+            return self._record(message, box, key, priority)
+        return message
+
+    def _record(
+        self,
+        message: object,
+        box: Mailbox,
+        key: Hashable,
+        priority: float | None,
+        *,
+        awaited: bool = False,
+    ) -> Job[Any]:
+        if key is None and self._order == "fair":
+            key = self.router.own_key(message)
+        return Job(
+            message,
+            box,
+            awaited=awaited,
+            key=key,
+            priority=priority or 0,
+            since=None if self._overflow == "wait" else trio.current_time(),
+        )
+
+    def _guard(self, box: Mailbox, what: str) -> AbstractContextManager[None]:
+        return inside.waiting_for(self._crew, box, what) if inside.anywhere() else _NO_GUARD
+
+    def _accepted(self, item: object) -> None:
+        if type(item) is Job and not item.ended:
+            self._crew.ledger.tell("job_submitted", item)

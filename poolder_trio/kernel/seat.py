@@ -1,0 +1,415 @@
+"""One worker's place in a crew: it takes jobs from a mailbox and runs them, one at a time."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import math
+import random
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from poolder_trio.errors import JobHalted, JobTimeout
+from poolder_trio.kernel.backoff import BackOff
+from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.notes import add_note, describe
+from poolder_trio.policies.slices import SLICES, next_stride
+from poolder_trio.verdicts import HALT, Backoff, Directive, Emit, ErrorVerdict, Exit, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AsyncExitStack
+    from typing import Any
+
+    from poolder_trio.kernel.crew import Crew
+    from poolder_trio.kernel.mailbox import Mailbox
+    from poolder_trio.policies.retry import Retry
+
+
+class Handler(Protocol):
+    """What a seat asks of the worker that sits on it."""
+
+    retry: Retry
+    callbacks: Mapping[str, Callable[..., object]]
+    priority: str
+    hibernate_after: float
+    stack: AsyncExitStack
+
+    async def handle_init(self) -> None: ...
+    async def handle_job(self, job: Any, /) -> object: ...
+    async def handle_call(self, request: Any, /) -> object: ...
+    async def handle_error(self, job: Any, attempt: int, error: Exception, /) -> object: ...
+    async def handle_hibernate(self) -> None: ...
+    async def handle_stop(self) -> None: ...
+
+
+class Cut(enum.Enum):
+    """Why a running job's scope was cancelled."""
+
+    CANCEL = enum.auto()
+    TIMEOUT = enum.auto()
+
+
+class Woken(enum.Enum):
+    """What a parked worker gets in place of an item."""
+
+    TO_LEAVE = enum.auto()
+    TO_LOOK_AGAIN = enum.auto()
+
+
+class Seat:
+    """A worker's seat. It stays while the workers on it are replaced.
+
+    Attributes:
+        busy: whether a job is in hand: taken, and neither ended nor back in a waiting room.
+        signal: whether to look up after this job: it was cut, or the seat is to be left.
+        opened: whether a worker was ready here once.
+        alive: whether jobs may be sent here.
+    """
+
+    __slots__ = (
+        "_cut",
+        "_item",
+        "_receive",
+        "_scope",
+        "_share",
+        "alive",
+        "box",
+        "busy",
+        "crew",
+        "dismissed",
+        "gone",
+        "hibernated",
+        "index",
+        "leaving",
+        "life",
+        "name",
+        "opened",
+        "signal",
+        "started",
+        "task",
+        "worker",
+    )
+
+    def __init__(self, crew: Crew, index: int, box: Mailbox) -> None:
+        self.crew = crew
+        self.index = index
+        self.name = f"{crew.name}[{index}]"
+        self.box = box
+        self.worker: Handler
+        self.task: trio.lowlevel.Task | None = None
+        self.life = trio.CancelScope()
+        self.gone = trio.Event()
+        self.opened = False
+        self.alive = False
+        self.leaving = False
+        self.dismissed = False
+        self.signal = False
+        self.busy = False
+        #: When the attempt in hand began, by Trio's clock; kept only where the crew is clocked.
+        self.started = math.inf
+        self.hibernated = False
+        self._item: object = None
+        self._cut: Cut | None = None
+        self._scope = trio.CancelScope()
+        self._receive = box.receiver()
+
+    def seat(self, worker: Handler) -> None:
+        """Put a worker on the seat."""
+        self.worker = worker
+        self.hibernated = False
+        self._share = SLICES[worker.priority]
+
+    @property
+    def load(self) -> int:
+        """How many jobs wait for this seat, or are in hand."""
+        return self.box.waiting + self.box.room.reserved + self.busy
+
+    @trio.lowlevel.enable_ki_protection
+    def leave(self) -> None:
+        """Let the worker end after the job in hand, and nobody come after it."""
+        self.dismissed = self.leaving = self.signal = True
+        self._receive.close()
+
+    @trio.lowlevel.enable_ki_protection
+    def cut(self, why: Cut) -> None:
+        """Cancel the attempt in hand, and nothing else."""
+        if self._cut is None or why is Cut.CANCEL:
+            self._cut = why
+        self.signal = True
+        self._scope.cancel()
+
+    def withdraw(self, job: Job[Any]) -> bool:  # noqa: ARG002
+        """Cancel the job in hand; it ends when its handler has stopped."""
+        self.cut(Cut.CANCEL)
+        return False
+
+    async def serve(self) -> None:
+        """Run jobs until the seat is left."""
+        again: tuple[Job[Any], Exception] | None = None
+        while True:
+            # A scope that was cancelled for one job would cancel the next: each cut is followed
+            # by a fresh one.
+            self._cut = None
+            self.signal = self.leaving
+            self._scope = trio.CancelScope()
+            clean_up: Exception | None = None
+            try:
+                with self._scope:
+                    if await self._work(again):
+                        return
+            except Exception as error:
+                if self._cut is None:
+                    raise
+                clean_up = error
+            again = self._after_cut(clean_up)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _work(self, again: tuple[Job[Any], Exception] | None) -> bool:
+        """Take and run jobs. Return whether the seat is left; if not, the scope was cut."""
+        if again is not None:
+            await self._run(*again)
+        crew, box, tally, handle = self.crew, self.box, self.crew.tally, self.worker.handle_job
+        clock = crew.clock if crew.clocked else None
+        while not self.signal:
+            try:
+                item = box.take()
+            except IndexError:
+                item = await self._park()
+                if isinstance(item, Woken) or not box.received(item):
+                    continue
+            if clock is not None:
+                crew.watch()
+            begun, share = perf_counter(), self._share / crew.awake
+            done, left, stride = 0, 1, 1
+            while True:
+                self.busy = True
+                if type(item) is Job:
+                    await self._run(item)
+                else:
+                    if clock is not None:
+                        self._item, self.started = item, clock()
+                    failure = None
+                    try:
+                        reply = await handle(item)
+                        if reply is not None and isinstance(reply, Directive):
+                            await self._obey(reply)
+                    except Exception as error:
+                        if self._cut is not None:
+                            raise
+                        failure = error
+                    else:
+                        tally.completed += 1
+                    if failure is not None:
+                        await self._run(self._record(item), failure)
+                if self.signal:
+                    self.busy = False
+                    return self._cut is None
+                left -= 1
+                if not left:
+                    spent = perf_counter() - begun
+                    if spent >= share:
+                        self.busy = False
+                        await trio.lowlevel.checkpoint()
+                        break
+                    done += stride
+                    stride = left = next_stride(stride, done, spent, share - spent)
+                try:
+                    item = box.take()
+                except IndexError:
+                    self.busy = False
+                    break
+        return self._cut is None
+
+    async def _park(self) -> object:
+        """Wait at the channel for an item. Nothing waits in the room, or nothing may start."""
+        item: object = Woken.TO_LOOK_AGAIN
+        handed = False
+        self.box.park()
+        self.crew.fell_asleep()
+        try:
+            if self.hibernated or self.worker.hibernate_after == math.inf:
+                item = await self._receive.receive()
+                handed = True
+            else:
+                with trio.move_on_after(self.worker.hibernate_after):
+                    item = await self._receive.receive()
+                    handed = True
+        except trio.ClosedResourceError:
+            return Woken.TO_LEAVE
+        finally:
+            if not handed:
+                self.box.unpark()
+                self.crew.awake += 1
+        self.hibernated = not handed
+        if not handed:
+            await self.worker.handle_hibernate()
+        return item
+
+    async def _run(self, job: Job[Any], failure: Exception | None = None) -> None:
+        """Run a job that has a record, through its tries, until it ends or backs off.
+
+        Args:
+            job: the job.
+            failure: what the try that was just made failed with, if one was.
+        """
+        crew = self.crew
+        self._item = job
+        job.place = self
+        job.status = "running"
+        self.busy = True
+        while True:
+            if failure is None:
+                job.attempt += 1
+                crew.ledger.tell("job_started", job, self.worker)
+                if crew.clocked:
+                    self.started = crew.clock()
+                try:
+                    handle = self.worker.handle_call if job.awaited else self.worker.handle_job
+                    reply = await handle(job.message)
+                    if isinstance(reply, Directive):
+                        reply = await self._obey(reply)
+                except Exception as error:
+                    if self._cut is not None:
+                        raise
+                    failure = error
+                else:
+                    self.busy = False
+                    crew.ledger.complete(job, reply)
+                    return
+            if not await self._try_again(job, failure):
+                return
+            failure = None
+
+    async def _try_again(self, job: Job[Any], error: Exception) -> bool:
+        """Ask what to do about a failed try, and do it, but for a try that is to be made now."""
+        crew = self.crew
+        self.started = math.inf
+        wait: float | None = None
+        verdict: object = None
+        try:
+            verdict = await self._ask(job, error)
+            if verdict is not HALT:
+                wait = self._wait(job, error, verdict)
+        except Exception as second:
+            if self._cut is not None:
+                raise
+            if second is not error and second.__context__ is None:
+                second.__context__ = error
+            error = second
+        if wait is None:
+            self.busy = False
+            self._give_up(job, error, halted=verdict is HALT)
+            return False
+        crew.ledger.tell("job_retried", job, error, wait)
+        if wait > 0:
+            self.busy = False
+            BackOff(job, self.box, wait)
+            return False
+        if crew.gate is not None:
+            await crew.gate.turn()
+        else:
+            await trio.lowlevel.checkpoint()
+        return True
+
+    async def _ask(self, job: Job[Any], error: Exception) -> ErrorVerdict | Backoff | None:
+        verdict = await self.worker.handle_error(job.message, job.attempt, error)
+        if verdict is None or isinstance(verdict, (ErrorVerdict, Backoff)):
+            return verdict
+        message = (
+            f"handle_error must return RETRY, HALT, Backoff(seconds) or None, "
+            f"got {verdict!r} ({type(self.worker).__name__})"
+        )
+        raise TypeError(message)
+
+    @trio.lowlevel.disable_ki_protection
+    def _wait(
+        self, job: Job[Any], error: Exception, verdict: ErrorVerdict | Backoff | None
+    ) -> float | None:
+        chance = random.random()  # noqa: S311  # spreads retries, guards nothing
+        return self.worker.retry.next_try(job.attempt, error, verdict, chance)
+
+    async def _obey(self, directive: Directive) -> object:
+        """Do what a handler asked for by its return value; return the job's reply."""
+        if isinstance(directive, Emit):
+            callback = self.worker.callbacks.get(directive.name)
+            if callback is None:
+                known = ", ".join(map(repr, self.worker.callbacks)) or "none"
+                message = f"{self.name} has no callback {directive.name!r}; it has: {known}"
+                raise LookupError(message)
+            return await unprotected(callback, *directive.args)
+        if isinstance(directive, Exit):
+            self.crew.exits(self)
+            return directive.reply
+        if isinstance(directive, Stop):
+            self.crew.close()
+            return directive.reply
+        message = f"{directive!r} means nothing to a worker"
+        raise TypeError(message)
+
+    def _record(self, item: object) -> Job[Any]:
+        job: Job[Any] = Job(item, self)
+        job.attempt = 1
+        return job
+
+    def _give_up(self, job: Job[Any], error: Exception, *, halted: bool) -> None:
+        """Tell the failure's one owner: nobody if it is handled, the caller, or the crew."""
+        where = f"job {describe(job.message)} on {self.name}, attempt {job.attempt}"
+        attempts = self.worker.retry.attempts
+        add_note(error, f"{where} of {attempts}")
+        if halted:
+            halt = JobHalted(f"{where}: halted by handle_error")
+            halt.__cause__ = error
+            self.crew.ledger.fail(job, halt, "halted")
+            return
+        self.crew.ledger.fail(job, error)
+        if not job.awaited:
+            raise error
+
+    def _after_cut(self, clean_up: Exception | None) -> tuple[Job[Any], Exception] | None:
+        """Settle the job that was cut, or return it with its error if it may be tried again.
+
+        Args:
+            clean_up: what the handler raised while it was cancelled, if anything.
+        """
+        if not self.busy:
+            return None  # it completed all the same
+        item = self._item
+        job = item if type(item) is Job and item.place is self else self._record(item)
+        if self._cut is Cut.TIMEOUT:
+            error = JobTimeout(
+                f"the attempt took longer than job_timeout={self.crew.job_timeout:g} s"
+            )
+            error.__cause__ = clean_up
+            return job, error
+        self.busy = False
+        if clean_up is None:
+            self.crew.ledger.cancel(job, "ran")
+        else:
+            self._give_up(job, clean_up, halted=False)
+        return None
+
+    def in_hand(self) -> str:
+        """Return a short description of the job in hand, where the crew is clocked."""
+        return describe(self._item.message if type(self._item) is Job else self._item)
+
+    @trio.lowlevel.enable_ki_protection
+    def cut_off(self) -> None:
+        """Settle the job in hand, if there is one: the worker ended in the middle of it."""
+        if not self.busy:
+            return
+        self.busy = False
+        item = self._item
+        if type(item) is Job and item.place is self:
+            self.crew.ledger.cancel(item, "ran")
+        else:
+            self.crew.tally.cancelled += 1
+
+
+@trio.lowlevel.disable_ki_protection
+async def unprotected(fn: Callable[..., object], *args: object) -> object:
+    """Call a user's function, sync or async, as Ctrl-C finds user code: interruptible."""
+    result = fn(*args)
+    return await result if inspect.isawaitable(result) else result

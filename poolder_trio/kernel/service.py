@@ -1,0 +1,209 @@
+"""The life of a component: opened, left, closed, cancelled. Every component is a nursery."""
+
+from __future__ import annotations
+
+import enum
+import math
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import trio
+
+from poolder_trio.errors import Closed
+from poolder_trio.kernel import registry
+from poolder_trio.kernel.accounts import Tally
+from poolder_trio.kernel.options import Options
+from poolder_trio.policies import checks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    import trio_util
+    from typing_extensions import Self
+
+    from poolder_trio.kernel.accounts import ShutdownReport, Statistics
+
+
+class Stage(enum.Enum):
+    """How far a component's life is."""
+
+    NEW = enum.auto()
+    OPENING = enum.auto()
+    OPEN = enum.auto()
+    CLOSING = enum.auto()
+    ENDED = enum.auto()
+
+
+#: What is told to those who use a component at the wrong time.
+_NOT_OPEN = {
+    Stage.NEW: "is not open: enter it with `async with` first",
+    Stage.OPENING: "is not open yet: its workers are still starting",
+    Stage.CLOSING: "is closing and accepts no more",
+    Stage.ENDED: "has ended: enter it again to use it again",
+}
+
+
+class Engine(Protocol):
+    """What runs the work of one opening of a component."""
+
+    tally: Tally
+    ended: trio_util.AsyncBool
+
+    def statistics(self) -> Statistics: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def close(self) -> None: ...
+    def cancel(self) -> None: ...
+    def refuse_own_wait(self, what: str) -> None: ...
+    async def wait_idle(self) -> None: ...
+
+
+class Service(Options):
+    """What all components share: options, a name, and a life that is an ``async with`` block.
+
+    Subclasses build their engine in `_start`, with tasks in the nursery that they are given.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, checks.Check]] = {
+        "name": checks.Check("a str or None", lambda v: v is None or isinstance(v, str)),
+        "grace": checks.SECONDS,
+    }
+
+    name: str | None = None
+    grace: float = math.inf
+
+    _stage = Stage.NEW
+    _engine: Engine | None = None
+    _exit: AsyncExitStack
+
+    async def _start(self, nursery: trio.Nursery) -> Engine:
+        """Build this opening's engine; return when it is ready."""
+        raise NotImplementedError
+
+    async def _opened(self) -> None:
+        """Run the component's own hook, once it can be used."""
+
+    @property
+    def _title(self) -> str:
+        return self.name or type(self).__name__
+
+    def _refusal(self) -> Closed:
+        return Closed(f"{self._title} {_NOT_OPEN[self._stage]}")
+
+    # -- entering and leaving
+
+    async def __aenter__(self) -> Self:
+        if self._stage not in (Stage.NEW, Stage.ENDED):
+            message = f"{self._title} is open already: make a second one to open it twice"
+            raise RuntimeError(message)
+        async with AsyncExitStack() as stack:
+            if self.name is not None:
+                registry.register(self.name, self)
+                stack.callback(registry.unregister, self.name)
+            self._stage = Stage.OPENING
+            self._engine = None
+            stack.callback(self._end)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            stack.push_async_exit(self._leave)
+            await self._start(nursery)
+            self._stage = Stage.OPEN
+            await self._opened()
+            self._exit = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._exit.__aexit__(exc_type, exc, traceback)
+
+    async def _leave(
+        self,
+        exc_type: type[BaseException] | None,  # noqa: ARG002
+        exc: BaseException | None,
+        traceback: TracebackType | None,  # noqa: ARG002
+    ) -> None:
+        drained = False
+        try:
+            if exc is None and self._engine is not None:
+                with trio.move_on_after(self.grace):
+                    self.resume()
+                    await self._engine.wait_idle()
+                    self.close()
+                    await self._engine.ended.wait_value(True)  # noqa: FBT003
+                    drained = True
+        finally:
+            if not drained:
+                self.cancel()
+
+    def _end(self) -> None:
+        self._stage = Stage.ENDED
+
+    async def run(self, *, task_status: trio.TaskStatus[Self] = trio.TASK_STATUS_IGNORED) -> None:
+        """Be open until `close` is called: ``pool = await nursery.start(Pool(...).run)``."""
+        async with self:
+            task_status.started(self)
+            await self.wait_closed()
+
+    # -- for users
+
+    def close(self) -> None:
+        """Accept no more. What was accepted is finished; the block goes on."""
+        if self._stage is Stage.OPEN:
+            self._stage = Stage.CLOSING
+        if self._engine is not None:
+            self._engine.close()
+
+    def cancel(self) -> None:
+        """Accept no more, abandon what waits, and cancel what runs. The block goes on."""
+        self.close()
+        if self._engine is not None:
+            self._engine.cancel()
+
+    def pause(self) -> None:
+        """Go on accepting, but start nothing."""
+        if self._stage not in (Stage.OPEN, Stage.CLOSING) or self._engine is None:
+            raise self._refusal()
+        self._engine.pause()
+
+    def resume(self) -> None:
+        """Start what waits, and what comes. Leaving the block resumes, too."""
+        if self._stage not in (Stage.OPEN, Stage.CLOSING) or self._engine is None:
+            raise self._refusal()
+        self._engine.resume()
+
+    async def wait_idle(self) -> None:
+        """Wait until nothing waits, backs off or runs.
+
+        Raises:
+            RuntimeError: called by a handler of this component, which would wait for itself.
+        """
+        if self._engine is None:
+            await trio.lowlevel.checkpoint()
+            return
+        self._engine.refuse_own_wait("wait_idle()")
+        await self._engine.wait_idle()
+
+    async def wait_closed(self) -> None:
+        """Wait until the component was closed and its work has ended.
+
+        Raises:
+            RuntimeError: called by a handler of this component, which would wait for itself.
+        """
+        if self._engine is None:
+            await trio.lowlevel.checkpoint()
+            return
+        self._engine.refuse_own_wait("wait_closed()")
+        await self._engine.ended.wait_value(True)  # noqa: FBT003
+
+    def statistics(self) -> Statistics:
+        """Return the counts of this moment, or the last ones of a component that has ended."""
+        return Tally().statistics(0, 0) if self._engine is None else self._engine.statistics()
+
+    @property
+    def report(self) -> ShutdownReport[object]:
+        """What became of the jobs of this opening, or of the last one."""
+        return (Tally() if self._engine is None else self._engine.tally).report()

@@ -1,0 +1,103 @@
+"""Which worker gets the next job: one small class per mode."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import TYPE_CHECKING
+
+from poolder_trio.policies.phash import phash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from poolder_trio.abc import Dispatch
+
+
+class RoundRobin:
+    """Each worker in turn, index 0 first."""
+
+    __slots__ = ("_size", "turn")
+
+    def __init__(self) -> None:
+        self._size = 0
+        #: The next index, without the call into Python that `pick` is; good until `resize`.
+        self.turn: Callable[[], int] = itertools.repeat(0).__next__
+
+    def resize(self, size: int) -> None:
+        """Deal among ``size`` workers, going on where the last round stopped."""
+        start = self.turn() % size if self._size else 0
+        self._size = size
+        rest = itertools.cycle(range(size))
+        self.turn = itertools.chain(range(start, size), rest).__next__
+
+    def pick(self, key: object, now: float, loads: Sequence[int]) -> int:  # noqa: ARG002
+        """Return the next index in turn."""
+        if len(loads) != self._size:
+            self.resize(len(loads))
+        return self.turn()
+
+
+class Random:
+    """Uniformly at random; the same ``seed`` gives the same choices."""
+
+    __slots__ = ("_random",)
+
+    def __init__(self, seed: int | str | bytes | None = None) -> None:
+        self._random = random.Random(seed)  # noqa: S311  # spreads load, guards nothing
+
+    def pick(self, key: object, now: float, loads: Sequence[int]) -> int:  # noqa: ARG002
+        """Return any index."""
+        return self._random.randrange(len(loads))
+
+
+class Monotonic:
+    """By the clock: its nanoseconds modulo the number of workers."""
+
+    __slots__ = ()
+
+    def pick(self, key: object, now: float, loads: Sequence[int]) -> int:  # noqa: ARG002
+        """Return the index for this nanosecond."""
+        return int(now * 1_000_000_000) % len(loads)
+
+
+class Phash:
+    """By the key's content: see `phash`."""
+
+    __slots__ = ()
+
+    #: Indices are seats, those of ended workers included: others' ends move no key.
+    by_seat = True
+
+    def pick(self, key: object, now: float, loads: Sequence[int]) -> int:  # noqa: ARG002
+        """Return the key's seat."""
+        return phash(key, len(loads))
+
+
+class LeastLoaded:
+    """The worker with the fewest jobs waiting and running, the lowest index among equals."""
+
+    __slots__ = ()
+
+    def pick(self, key: object, now: float, loads: Sequence[int]) -> int:  # noqa: ARG002
+        """Return the index of the smallest load."""
+        return min(range(len(loads)), key=loads.__getitem__)
+
+
+#: Modes in which one worker is picked on arrival. The two others, "broadcast" and "available",
+#: pick nobody: every worker gets the job, or the first that is free takes it.
+PICKING = ("round_robin", "random", "monotonic", "phash", "least_loaded")
+MODES = (*PICKING, "broadcast", "available")
+
+
+def dispatch(mode: str, seed: int | str | bytes | None = None) -> Dispatch:
+    """Return a fresh dispatch for one of the `PICKING` modes."""
+    if mode == "random":
+        return Random(seed)
+    built = {
+        "round_robin": RoundRobin,
+        "monotonic": Monotonic,
+        "phash": Phash,
+        "least_loaded": LeastLoaded,
+    }
+    return built[mode]()

@@ -1,0 +1,25 @@
+"""How long a worker may hold the event loop before it lets others have it."""
+
+from __future__ import annotations
+
+#: Seconds for which all workers of a component together hold the loop in one pass.
+SLICES = {"low": 0.0, "normal": 0.001, "high": 0.005, "max": 0.050}
+
+_LONGEST_STRIDE = 32
+
+
+def next_stride(stride: int, done: int, spent: float, left: float) -> int:
+    """Return how many jobs to run before looking at the clock again.
+
+    Strides double while jobs are short, and end where the slice is expected to: a stride that
+    ran on blindly would overrun it by as many jobs.
+
+    Args:
+        stride: how many were run between the last two looks.
+        done: how many were run in this slice.
+        spent: the seconds they took.
+        left: the seconds left of the slice.
+    """
+    if spent <= 0:
+        return min(2 * stride, _LONGEST_STRIDE)
+    return max(1, min(2 * stride, _LONGEST_STRIDE, int(left * done / spent)))

@@ -1,0 +1,483 @@
+"""A pool of stateful workers."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, cast
+
+import trio
+
+from poolder_trio.abc import Dispatch, Instrument
+from poolder_trio.kernel import inside
+from poolder_trio.kernel.crew import Crew, Rules
+from poolder_trio.kernel.instruments import Instruments
+from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.ledger import Ledger
+from poolder_trio.kernel.post import Post
+from poolder_trio.kernel.routing import Router
+from poolder_trio.kernel.service import Service
+from poolder_trio.policies import checks
+from poolder_trio.policies.dispatch import MODES, PICKING, Phash, dispatch
+from poolder_trio.policies.queues import Queue
+from poolder_trio.policies.rate import Rate
+from poolder_trio.policies.restart import Restart
+from poolder_trio.worker import Worker
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+
+    from typing_extensions import Unpack
+
+    from poolder_trio.kernel.mailbox import Mailbox
+    from poolder_trio.kernel.seat import Seat
+
+M = TypeVar("M")
+R = TypeVar("R")
+
+
+class PoolOptions(TypedDict, total=False):
+    """What `Pool` takes by keyword."""
+
+    name: str | None
+    grace: float
+    pool_size: int
+    mode: str | Dispatch
+    seed: int | str | bytes | None
+    dynamic: bool
+    args: Mapping[str, Any]
+    key: Callable[[Any], Hashable] | None
+    queue: Queue
+    restart: Restart
+    rate: Rate | None
+    job_timeout: float
+    overrun_warning: float
+    instruments: Sequence[Instrument]
+
+
+def _is_worker(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Worker)
+
+
+def _handles_something(value: object) -> bool:
+    assert isinstance(value, type) and issubclass(value, Worker)
+    return value.handle_job is not Worker.handle_job or value.handle_call is not Worker.handle_call
+
+
+def _is_mapping_of_names(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value)
+
+
+WORKER = checks.Check(
+    "a Worker subclass with a handle_job or handle_call of its own", _is_worker, _handles_something
+)
+MODE = checks.Check(
+    f"one of {', '.join(map(repr, MODES))} or an object with pick(key, now, loads)",
+    lambda v: isinstance(v, str) or (isinstance(v, Dispatch) and not isinstance(v, type)),
+    lambda v: not isinstance(v, str) or v in MODES,
+)
+
+
+class WorkerRef(Generic[M, R]):
+    """One seat of a pool: sends go to the worker on it, whoever that is."""
+
+    __slots__ = ("_post", "_seat")
+
+    def __init__(self, post: Post, seat: Seat) -> None:
+        self._post = post
+        self._seat = seat
+
+    def __repr__(self) -> str:
+        return f"<WorkerRef {self._seat.name}{'' if self.alive else ', ended'}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WorkerRef) and self._seat is other._seat
+
+    def __hash__(self) -> int:
+        return hash(self._seat)
+
+    @property
+    def index(self) -> int:
+        """The number of the seat, from 0."""
+        return self._seat.index
+
+    @property
+    def alive(self) -> bool:
+        """Whether jobs can be sent here."""
+        return self._seat.alive
+
+    async def cast(self, job: M, *, key: Hashable = None, priority: float | None = None) -> None:
+        """Send ``job`` to this seat; see `Pool.cast`. Raises `Closed` if it has ended."""
+        await self._post.send(job, key, priority, seat=self._seat)
+
+    def cast_nowait(self, job: M, *, key: Hashable = None, priority: float | None = None) -> None:
+        """Send ``job`` to this seat; see `Pool.cast_nowait`. Raises `Closed` if it has ended."""
+        self._post.send_nowait(job, key, priority, seat=self._seat)
+
+    async def call(self, request: M, *, key: Hashable = None, priority: float | None = None) -> R:
+        """Send ``request`` to this seat and wait for the reply; see `Pool.call`."""
+        return cast("R", await self._post.call(request, key, priority, seat=self._seat))
+
+
+class Pool(Service, Generic[M, R]):
+    """Workers of one kind, each with an inbox; messages are routed among them.
+
+    ::
+
+        async with Pool(Resizer, pool_size=4, mode="phash") as pool:
+            await pool.cast(image)
+
+    Leaving the block waits until every accepted job has ended; then nothing of the pool runs.
+
+    Options, declared in a subclass or passed:
+        worker: the `Worker` subclass.
+        pool_size: how many workers.
+        mode: which worker gets a job: ``"round_robin"``, ``"random"``, ``"monotonic"``,
+            ``"phash"``, ``"broadcast"``, ``"least_loaded"``, ``"available"``, or an object with
+            ``pick(key, now, loads) -> index``.
+        seed: makes mode ``"random"`` repeatable.
+        dynamic: whether `start_child`, `stop_child` and `resize` are allowed.
+        args: keyword arguments for each worker's ``handle_init``.
+        key: a function from a job to its key, for modes and queues that look at keys.
+        queue: a `Queue`: the waiting room of each worker; of all together in ``"available"``.
+        restart: a `Restart`: what follows when a worker crashes.
+        rate: a `Rate` at which tries start, all workers together.
+        job_timeout: seconds after which a try is cancelled and has failed with `JobTimeout`.
+        overrun_warning: seconds after which a running job is logged, with its stack.
+        name: by which `whereis` finds the pool.
+        grace: seconds that leaving the block waits for accepted jobs before it cancels them.
+        instruments: `Instrument` objects that are told what happens.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, checks.Check]] = {
+        **Service.OPTIONS,
+        "worker": WORKER,
+        "pool_size": checks.COUNT,
+        "mode": MODE,
+        "seed": checks.Check(
+            "an int, str, bytes or None", lambda v: v is None or isinstance(v, (int, str, bytes))
+        ),
+        "dynamic": checks.FLAG,
+        "args": checks.Check("a dict of handle_init's arguments by name", _is_mapping_of_names),
+        "key": checks.Check("a function of a job, or None", lambda v: v is None or callable(v)),
+        "queue": checks.instance_of(Queue, "a Queue"),
+        "restart": checks.instance_of(Restart, "a Restart"),
+        "rate": checks.Check("a Rate or None", lambda v: v is None or isinstance(v, Rate)),
+        "job_timeout": checks.POSITIVE_SECONDS,
+        "overrun_warning": checks.POSITIVE_SECONDS,
+        "instruments": checks.Check(
+            "a list or tuple of Instrument objects",
+            lambda v: isinstance(v, (list, tuple)) and all(isinstance(i, Instrument) for i in v),
+        ),
+    }
+    HOOKS: ClassVar[tuple[str, ...]] = ("handle_init",)
+
+    worker: type[Worker[M, R]]
+    pool_size: int = 10
+    mode: str | Dispatch = "round_robin"
+    seed: int | str | bytes | None = None
+    dynamic: bool = False
+    args: Mapping[str, Any] = {}
+    key: Callable[[Any], Hashable] | None = None
+    queue: Queue = Queue()
+    restart: Restart = Restart()
+    rate: Rate | None = None
+    job_timeout: float = math.inf
+    overrun_warning: float = math.inf
+    instruments: Sequence[Instrument] = ()
+
+    _post: Post | None = None
+    _router: Router | None = None
+    _crew: Crew
+
+    def __init__(
+        self, worker: type[Worker[M, R]] | None = None, **options: Unpack[PoolOptions]
+    ) -> None:
+        """Describe a pool; entering it with ``async with`` opens it.
+
+        Raises:
+            TypeError, ValueError: an option is unknown or wrong, or there is no worker.
+        """
+        passed: dict[str, object] = dict(options)
+        if worker is not None:
+            passed["worker"] = worker
+        elif not hasattr(type(self), "worker"):
+            message = f"{type(self).__name__} needs a worker: Pool(MyWorker), or worker = MyWorker"
+            raise TypeError(message)
+        self.take(passed)
+
+    def __repr__(self) -> str:
+        return f"<{self._title} of {self.worker.__name__}, {self._stage.name.lower()}>"
+
+    # -- what the kernel asks of a component
+
+    async def _start(self, nursery: trio.Nursery) -> Crew:
+        log = logging.getLogger("poolder_trio.pool")
+        instruments = Instruments(self, self.instruments, log)
+        rules = Rules(
+            queue=self.queue,
+            restart=self.restart,
+            shared=self.mode == "available",
+            rate=self.rate,
+            job_timeout=self.job_timeout,
+            overrun_warning=self.overrun_warning,
+        )
+        crew = Crew(self._title, self, rules, nursery, Ledger(instruments), log)
+        mode = self.mode
+        if isinstance(mode, str):
+            picker = dispatch(mode, self.seed) if mode in PICKING else None
+        else:
+            picker = mode
+        records = bool(self.instruments)
+        uses_keys = isinstance(picker, Phash) or not isinstance(mode, str)
+        router = Router(crew, picker, self.key, may_be_quick=not records)
+        self._crew, self._engine, self._post, self._router = crew, crew, None, router
+        post = Post(crew, router, self._refusal, records=records, uses_keys=uses_keys)
+        await crew.start(self.pool_size, self.args)
+        self._post = post
+        return crew
+
+    async def _opened(self) -> None:
+        await self.handle_init()
+
+    def employ(self, seat: Seat) -> Worker[M, R]:
+        """Return a fresh worker for a seat; the pool's crew calls this."""
+        worker = self.worker()
+        worker.index, worker.name, worker.pool = seat.index, seat.name, self
+        return worker
+
+    def crew_changed(self) -> None:
+        """Route among the live seats of this moment; the pool's crew calls this."""
+        if self._router is not None:
+            self._router.changed()
+
+    def route_again(self, item: object) -> Mailbox:
+        """Return a live seat's mailbox for a job whose seat is gone; the pool's crew calls this."""
+        assert self._router is not None
+        message, key = (item.message, item.key) if type(item) is Job else (item, None)
+        return self._router.route(message, key)
+
+    # -- for users to override
+
+    async def handle_init(self) -> None:
+        """Run once, when the pool is ready to be used; what it raises fails the entering."""
+
+    # -- sending
+
+    def cast_nowait(self, job: M, *, key: Hashable = None, priority: float | None = None) -> None:
+        """Send ``job`` to a worker, without waiting for anything.
+
+        Args:
+            job: the message; its worker's ``handle_job`` gets it.
+            key: what a mode or a queue that looks at keys goes by; default: ``key(job)``.
+            priority: its rank in a queue with ``order="priority"``; greater comes first.
+
+        Raises:
+            QueueFull: as many as ``queue.max`` wait, and the rule is to wait.
+            TooManyRequests: as many as ``queue.max`` wait, and the rule is to refuse.
+            Closed: the pool is not open, or accepts no more.
+            TypeError: nothing here looks at ``key`` or ``priority``, or the mode can't use the key.
+        """
+        router = self._router
+        if router is not None and router.quick and key is None and priority is None:
+            box = router.boxes[router.turn()]
+            line = box.line
+            if type(job) is not Job:
+                # One append is atomic, for Ctrl-C too: this path needs no protection from it.
+                if len(line) < box.bound:
+                    line.append(job)
+                else:
+                    box.put_nowait(job)
+                return
+        if self.mode == "broadcast":
+            self._sending().send_to_all_nowait(job, key, priority)
+        else:
+            self._sending().send_nowait(job, key, priority)
+
+    async def cast(self, job: M, *, key: Hashable = None, priority: float | None = None) -> None:
+        """Send ``job`` to a worker; wait while its queue is full, where the rule is to wait.
+
+        Cancelled, it has sent nothing. Arguments and errors as for `cast_nowait`; also:
+
+        Raises:
+            RuntimeError: a worker casts to its own full inbox, and would wait for itself.
+        """
+        if self.mode == "broadcast":
+            await self._sending().send_to_all(job, key, priority)
+        else:
+            await self._sending().send(job, key, priority)
+
+    async def cast_many(
+        self, jobs: Iterable[M], *, key: Hashable = None, priority: float | None = None
+    ) -> None:
+        """Send ``jobs`` in order, with no other job in between.
+
+        Waits for room for the first, then takes all, beyond ``queue.max`` if there are that many.
+        Cancelled, it has sent none. Arguments and errors as for `cast`.
+        """
+        to_all = self.mode == "broadcast"
+        await self._sending().send_many(list(jobs), key, priority, to_all=to_all)
+
+    async def call(self, request: M, *, key: Hashable = None, priority: float | None = None) -> R:
+        """Send ``request`` to a worker and return what its ``handle_call`` replies.
+
+        A caller that is cancelled takes the request back if it waits; if it runs, its handler is
+        cancelled, and the caller leaves when that has stopped. In mode ``"broadcast"`` this is
+        `broadcast_call`. Arguments as for `cast_nowait`.
+
+        Raises:
+            Exception: what the handler raised, with a note that says where.
+            JobError: the job ended otherwise: halted, cancelled, abandoned, or timed out.
+            TooManyRequests: the queue's rule refused or dropped it.
+            RuntimeError: a worker calls itself, and would wait for ever.
+        """
+        if self.mode == "broadcast":
+            return cast("R", await self.broadcast_call(request, key=key, priority=priority))
+        return cast("R", await self._sending().call(request, key, priority))
+
+    async def broadcast(
+        self, job: M, *, key: Hashable = None, priority: float | None = None
+    ) -> None:
+        """Send ``job`` to every live worker; as `cast`, but cancelled, it may have sent to some."""
+        self._require_own_inboxes("broadcast")
+        await self._sending().send_to_all(job, key, priority)
+
+    async def broadcast_call(
+        self, request: M, *, key: Hashable = None, priority: float | None = None
+    ) -> list[R]:
+        """Send ``request`` to every live worker and return their replies, by seat.
+
+        Raises:
+            ExceptionGroup: some failed; it has their exceptions, and comes when all are done.
+        """
+        self._require_own_inboxes("broadcast_call")
+        post = self._sending()
+        self._crew.refuse_own_wait("a broadcast_call")
+        replies: dict[int, R] = {}
+        errors: dict[int, Exception] = {}
+
+        async def ask(number: int, seat: Seat) -> None:
+            try:
+                replies[number] = await post.call(request, key, priority, seat=seat)
+            except Exception as error:  # noqa: BLE001  # all of them are raised below, together
+                errors[number] = error
+
+        seats = list(self._crew.live)
+        async with trio.open_nursery() as nursery:
+            for number, seat in enumerate(seats):
+                nursery.start_soon(ask, number, seat)
+        if errors:
+            failed = [errors[number] for number in sorted(errors)]
+            message = f"{len(failed)} of {len(seats)} workers failed to reply"
+            raise ExceptionGroup(message, failed)
+        return [replies[number] for number in range(len(seats))]
+
+    # -- the workers
+
+    def __len__(self) -> int:
+        """Return how many workers are live."""
+        return 0 if self._post is None else len(self._crew.live)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, index: int) -> WorkerRef[M, R]:
+        """Return seat ``index``; ``IndexError`` if there is none."""
+        post = self._sending()
+        return WorkerRef(post, self._crew.seats[index])
+
+    def __iter__(self) -> Iterator[WorkerRef[M, R]]:
+        """Yield the live seats, by index."""
+        post = self._sending()
+        return iter([WorkerRef(post, seat) for seat in self._crew.live])
+
+    async def start_child(self, **args: object) -> WorkerRef[M, R]:
+        """Add a worker to a dynamic pool, and return when it is ready.
+
+        Args:
+            args: for its ``handle_init``, over the pool's ``args``.
+
+        Raises:
+            TypeError: the pool is not dynamic.
+            Exception: what ``handle_init`` raised; the pool is as it was.
+        """
+        post = self._growing("start_child")
+        return WorkerRef(post, await self._crew.start_one({**self.args, **args}))
+
+    async def stop_child(self) -> None:
+        """End the last worker of a dynamic pool, after the job in hand; others get what waits.
+
+        Stopping the only worker closes the pool, and what waits is finished first.
+
+        Raises:
+            TypeError: the pool is not dynamic.
+            RuntimeError: the worker to be stopped asks for it, and would wait for itself.
+        """
+        self._growing("stop_child")
+        if len(self._crew.live) > 1:
+            await self._stop(self._crew.live[-1:])
+        else:
+            self._crew.refuse_own_wait("stop_child()")
+            self.close()
+            await self._crew.ended.wait_value(True)  # noqa: FBT003
+
+    async def resize(self, size: int) -> None:
+        """Start or stop workers of a dynamic pool until it has ``size``.
+
+        Raises:
+            TypeError: the pool is not dynamic, or ``size`` is no int.
+            ValueError: ``size`` is less than 1.
+            RuntimeError: a worker that is to be stopped asks for it.
+            Exception: what a ``handle_init`` raised; those started before it stay.
+        """
+        checks.COUNT("size", size, f"{self._title}.resize")
+        self._growing("resize")
+        await self._stop(self._crew.live[size:])
+        while len(self._crew.live) < size:
+            await self.start_child()
+
+    async def _stop(self, seats: list[Seat]) -> None:
+        for seat in seats:
+            inside.refuse_on(seat, "stopping this worker")
+        for seat in reversed(seats):
+            self._crew.retire(seat)
+            seat.leave()
+        for seat in seats:
+            await seat.gone.wait()
+        await trio.lowlevel.checkpoint()
+
+    # -- the end
+
+    def close(self) -> None:
+        """Accept no more. What was accepted is finished; the block goes on."""
+        if self._post is not None:
+            self._post.shut()
+        super().close()
+
+    # -- who may do what
+
+    def _sending(self) -> Post:
+        if self._post is None:
+            raise self._refusal()
+        return self._post
+
+    def _growing(self, what: str) -> Post:
+        if not self.dynamic:
+            message = f"{what} needs dynamic=True, got dynamic=False ({self._title})"
+            raise TypeError(message)
+        post = self._sending()
+        if not post.accepting:
+            raise self._refusal()
+        return post
+
+    def _require_own_inboxes(self, what: str) -> None:
+        if self.mode == "available":
+            message = (
+                f"{what} needs workers with inboxes of their own: "
+                f"in mode 'available' all share one ({self._title})"
+            )
+            raise TypeError(message)

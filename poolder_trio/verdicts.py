@@ -1,0 +1,73 @@
+"""The words with which handlers tell their component what to do next."""
+
+from __future__ import annotations
+
+import enum
+import math
+
+import attrs
+
+
+class ErrorVerdict(enum.Enum):
+    """What ``handle_error`` may answer besides ``Backoff(...)`` and ``None``."""
+
+    RETRY = "retry"
+    HALT = "halt"
+
+
+#: Try the job again now, on the same worker, before any other job.
+RETRY = ErrorVerdict.RETRY
+#: Give the job up; its error counts as handled.
+HALT = ErrorVerdict.HALT
+
+
+@attrs.frozen
+class Backoff:
+    """From ``handle_error``: try the job again after ``seconds``; its worker is free meanwhile.
+
+    Raises:
+        TypeError: ``seconds`` is not a number.
+        ValueError: ``seconds`` is negative or not finite.
+    """
+
+    seconds: float = attrs.field()
+
+    @seconds.validator
+    def _check(self, _: object, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            message = f"Backoff takes a number of seconds, got {value!r}"
+            raise TypeError(message)
+        if not 0 <= value < math.inf:
+            message = f"Backoff takes a finite number of seconds >= 0, got {value!r}"
+            raise ValueError(message)
+
+
+class Directive:
+    """A handler's return value that is an instruction and not the reply itself."""
+
+    __slots__ = ()
+
+
+@attrs.frozen(init=False)
+class Emit(Directive):
+    """Call the worker's callback ``name`` with ``args``; what it returns is the job's reply."""
+
+    name: str
+    args: tuple[object, ...]
+
+    def __init__(self, name: str, *args: object) -> None:
+        self.__attrs_init__(name, args)  # type: ignore[attr-defined]  # attrs writes it
+
+
+@attrs.frozen
+class Exit(Directive):
+    """End this worker once this job is done; ``reply`` is the job's reply."""
+
+    reply: object = None
+
+
+@attrs.frozen
+class Stop(Directive):
+    """Close the component once this job is done; what it accepted is finished first."""
+
+    reply: object = None

@@ -1,0 +1,131 @@
+"""What users subclass to handle jobs."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import trio
+
+from poolder_trio.kernel.options import Options
+from poolder_trio.policies import checks
+from poolder_trio.policies.retry import Retry
+from poolder_trio.policies.slices import SLICES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AsyncExitStack
+
+    from poolder_trio.verdicts import Backoff, Directive, ErrorVerdict
+
+M = TypeVar("M")
+R = TypeVar("R")
+
+_CALLBACKS = checks.Check(
+    "a mapping of names to functions",
+    lambda v: isinstance(v, dict) and all(isinstance(k, str) and callable(v[k]) for k in v),
+)
+_HOOKS = (
+    "handle_init",
+    "handle_job",
+    "handle_call",
+    "handle_error",
+    "handle_hibernate",
+    "handle_stop",
+)
+
+
+class Worker(Options, Generic[M, R]):
+    """Handles the jobs of a pool, one at a time, in the order sent. Its state is ``self``.
+
+    ``Worker[M, R]`` takes messages of type ``M`` and replies with ``R``. Subclass it, write
+    `handle_job`, and give the class to a pool, which makes one instance per seat; after a crash
+    it makes a fresh one.
+
+    Options, as class attributes:
+        retry: a `Retry`: how often a job is tried.
+        callbacks: functions, sync or async, that ``Emit(name, *args)`` calls by name.
+        priority: a share of the event loop. All workers of a pool together hold it for at most
+            1 ms per pass with ``"normal"``, 5 ms with ``"high"``, one job each with ``"low"``,
+            and 50 ms with ``"max"``. The last makes everything else in the program wait that
+            long, again and again: time-outs come late, and servers answer late.
+        hibernate_after: seconds without a job after which `handle_hibernate` runs.
+
+    Attributes:
+        index: the number of the seat, from 0.
+        name: ``"<pool>[<index>]"``.
+        pool: the pool.
+        stack: an ``AsyncExitStack`` that is closed when this worker ends: what is entered in
+            `handle_init` is left then.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, checks.Check]] = {
+        "retry": checks.instance_of(Retry, "a Retry"),
+        "callbacks": _CALLBACKS,
+        "priority": checks.one_of(*SLICES),
+        "hibernate_after": checks.POSITIVE_SECONDS,
+    }
+    HOOKS: ClassVar[tuple[str, ...]] = _HOOKS
+
+    retry: Retry = Retry()
+    callbacks: Mapping[str, Callable[..., object]] = {}
+    priority: str = "normal"
+    hibernate_after: float = math.inf
+
+    index: int
+    name: str
+    pool: Any
+    stack: AsyncExitStack
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in cls.HOOKS:
+            hook = vars(cls).get(name)
+            # Workers are called from code that Ctrl-C does not interrupt; they are user code.
+            if inspect.isfunction(hook):
+                trio.lowlevel.disable_ki_protection(hook)
+
+    async def handle_init(self) -> None:
+        """Prepare the worker; the pool's ``args`` come as keyword arguments.
+
+        What it raises fails the entering of the pool, or counts as a crash after a restart.
+        """
+
+    async def handle_job(self, job: M, /) -> R | Directive | None:
+        """Handle a message that was cast. `handle_call` calls it too, unless that is overridden.
+
+        The return value may be ``Emit``, ``Exit`` or ``Stop``; any other is the reply to a call.
+        """
+        raise NotImplementedError
+
+    async def handle_call(self, request: M, /) -> R | Directive:
+        """Handle a message that was called, and return the reply."""
+        return await self.handle_job(request)  # type: ignore[return-value]  # a call has a reply
+
+    async def handle_error(
+        self,
+        job: M,  # noqa: ARG002
+        attempt: int,  # noqa: ARG002
+        error: Exception,  # noqa: ARG002
+        /,
+    ) -> ErrorVerdict | Backoff | None:
+        """Say what to do about a try that failed: ``RETRY``, ``Backoff(seconds)``, ``HALT``.
+
+        ``None`` does as ``retry`` says. What it raises fails the job.
+
+        Args:
+            job: the message.
+            attempt: which try it was, from 1.
+            error: what it failed with.
+        """
+        return None
+
+    async def handle_hibernate(self) -> None:
+        """Rest: runs once when no job came for ``hibernate_after`` seconds, before the next job."""
+
+    async def handle_stop(self) -> None:
+        """Clean up: runs whenever the worker ends, for whatever reason.
+
+        If the worker was cancelled, what waits in here is cancelled too, as in a ``finally``.
+        """
