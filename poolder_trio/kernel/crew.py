@@ -332,9 +332,9 @@ class Crew:
 
     async def wait_idle(self) -> None:
         """Wait until nothing waits, backs off or runs."""
-        if self.is_idle:
-            await trio.lowlevel.checkpoint()
-        else:
+        await trio.lowlevel.checkpoint()
+        # Whoever was waiting for rest may find that others sent work at the same moment.
+        while not self.is_idle:
             self._idle.value = False
             await self._idle.wait_value(True)  # noqa: FBT003
 

@@ -111,35 +111,30 @@ class Mailbox:
             QueueFull: there is no room, and the rule is to wait for it.
             TooManyRequests: there is no room, and the rule is to refuse.
         """
-        if self._may_start() and self._hand(item):
+        if self._may_hand_over() and self._may_start() and self._hand(item):
             return
         if self._waiters:
             raise QueueFull(self._full())
         room = self.room
-        before = len(room)
         key, priority = _rank(item)
         dropped = room.put(item, trio.current_time(), key=key, priority=priority)
-        if not dropped:
-            return
-        refused = len(room) + len(dropped) == before
-        if refused:
-            dropped.pop()
+        refused = bool(dropped) and dropped[-1] is item
+        if refused and room.overflow == "wait":
+            raise QueueFull(self._full())
         for other in dropped:
             self.crew.ledger.drop(other, room.overflow, len(room))
-        if not refused:
-            return
-        if room.overflow == "wait":
-            raise QueueFull(self._full())
-        self.crew.ledger.drop(item, room.overflow, len(room))
-        if room.overflow == "reject":
+        if refused and room.overflow == "reject":
             raise TooManyRequests(room.overflow, waited=0.0, waiting=len(room))
+
+    def _has_room(self) -> bool:
+        if self.parked and not self.paused and not len(self.room):
+            return self._may_hand_over()
+        return len(self.room) + self.room.reserved < self.room.max
 
     def require_room(self) -> None:
         """Raise `QueueFull` unless there is room for one more."""
-        if self.paused or not self.parked:
-            room = self.room
-            if self._waiters or len(room) + room.reserved >= room.max:
-                raise QueueFull(self._full())
+        if self._waiters or not self._has_room():
+            raise QueueFull(self._full())
 
     def _full(self) -> str:
         return f"{len(self.room)} jobs wait already: await the send, or try again later"
@@ -167,6 +162,14 @@ class Mailbox:
 
         return bool(await trio.lowlevel.wait_task_rescheduled(abort))
 
+    def _may_hand_over(self) -> bool:
+        """Tell whether a newcomer may go to a free worker at once.
+
+        Jobs that back off have places here: where they take all of them, a newcomer has to wait,
+        or failing jobs would get around the bound by backing off.
+        """
+        return not self.room.reserved or self.room.reserved < self.room.max
+
     def _may_start(self) -> bool:
         if not self.parked or self.paused:
             return False
@@ -189,23 +192,31 @@ class Mailbox:
         gate = self.crew.gate
         if gate is not None and (len(self.room) or self._waiters) and not gate.enter(self):
             raise IndexError
-        item = self.room.pop() if len(self.room) or not self._waiters else self._next_waiter()
+        if len(self.room) or not self._waiters or not self._may_hand_over():
+            item = self.room.pop()
+        else:
+            # With max=0 nothing waits in the room: it goes from its sender to the worker.
+            first, *others = self._next_waiter()
+            item = first.item
+            self._send_off(others)
         self.admit()
         return item
 
-    def _next_waiter(self) -> object:
-        """Let the first waiter through, and return the item it has for this mailbox."""
+    def _next_waiter(self) -> list[Parcel]:
+        """Let the first of those who wait go on, and return what they send."""
         task, parcels = self._waiters.popitem(last=False)
         trio.lowlevel.reschedule(task, outcome.Value(True))  # noqa: FBT003
-        for parcel in parcels[1:]:
+        return parcels
+
+    def _send_off(self, parcels: list[Parcel]) -> None:
+        for parcel in parcels:
             self.crew.restore(parcel.box, parcel.item)
-        return parcels[0].item
 
     @trio.lowlevel.enable_ki_protection
     def admit(self) -> None:
         """Let waiters in as far as there is room, and set `line` and `take` anew."""
-        while self._waiters and len(self.room) + self.room.reserved < self.room.max:
-            self.restore(self._next_waiter())
+        while self._waiters and self._has_room():
+            self._send_off(self._next_waiter())
         self.rearm()
 
     def start_one(self) -> bool:

@@ -1,0 +1,1 @@
+"""What the pool costs next to what people use without it: `python -m benchmarks`."""
