@@ -28,7 +28,8 @@ async def callers(n: int, count: int, call: Callable[[int], Awaitable[int]]) -> 
     async def ask() -> None:
         nonlocal right
         for request in range(each):
-            right += await call(request) == request
+            if await call(request) == request:
+                right += 1
 
     begun = perf_counter()
     async with trio.open_nursery() as nursery:
@@ -102,7 +103,8 @@ async def asyncio_future(n: int, count: int) -> float:
         for request in range(each):
             answer = loop.create_future()
             queue.put_nowait((request, answer))
-            right += await answer == request
+            if await answer == request:
+                right += 1
 
     tasks = [asyncio.create_task(work(Noop())) for _ in range(WORKERS)]
     await asyncio.sleep(0)

@@ -17,10 +17,10 @@ class Contestant:
 
     Args:
         name: how the table calls it.
-        run: does about ``n`` jobs and returns its figure, in the contest's unit.
-        least: the least that its figure may be, as a multiple of the first contestant's.
-        most: the most that its figure may be, as a multiple of the first contestant's.
-        limit: the most that its figure may be.
+        run: does about that many jobs and returns its figure, in the contest's unit.
+        least: its figure has to be at least so many times the first contestant's.
+        most: its figure may be at most so many times the first contestant's.
+        limit: its figure may be at most this.
     """
 
     name: str
@@ -29,10 +29,20 @@ class Contestant:
     most: float | None = None
     limit: float | None = None
 
+    def verdict(self, figure: float, ratio: float) -> tuple[str, bool]:
+        """Return what is demanded, and whether it holds."""
+        if self.least is not None:
+            return f"at least {self.least:g}x", ratio >= self.least
+        if self.most is not None:
+            return f"at most {self.most:g}x", ratio <= self.most
+        if self.limit is not None:
+            return f"at most {self.limit:g}", figure <= self.limit
+        return "", True
+
 
 @dataclass(frozen=True)
 class Contest:
-    """Contestants that do the same work; the first is what the others are held against.
+    """Contestants who do the same work; the others are held against the first.
 
     Args:
         title: what the work is.
@@ -47,8 +57,8 @@ class Contest:
     contestants: Sequence[Contestant]
 
 
-def measure(contest: Contest, *, repeats: int, jobs: int) -> list[float]:
-    """Return each contestant's median. They take turns, so that a busy moment hits all alike."""
+def measure(contest: Contest, repeats: int, jobs: int) -> list[float]:
+    """Return each contestant's median. They take turns: a busy moment hits all alike."""
     figures: list[list[float]] = [[] for _ in contest.contestants]
     for _ in range(repeats):
         for contestant, its in zip(contest.contestants, figures, strict=True):
@@ -57,43 +67,32 @@ def measure(contest: Contest, *, repeats: int, jobs: int) -> list[float]:
     return [statistics.median(its) for its in figures]
 
 
-def verdicts(contestant: Contestant, figure: float, ratio: float, unit: str) -> list[str]:
-    """Return what is demanded of a contestant, each with whether it holds."""
-    demands = [
-        (contestant.least, "at least {:g}x", lambda bound: ratio >= bound),
-        (contestant.most, "at most {:g}x", lambda bound: ratio <= bound),
-        (contestant.limit, f"at most {{:g}} {unit}", lambda bound: figure <= bound),
-    ]
-    return [
-        f"{text.format(bound)}: {'holds' if holds(bound) else 'MISSED'}"
-        for bound, text, holds in demands
-        if bound is not None
-    ]
-
-
 def show(contest: Contest, *, repeats: int, most: int | None = None) -> bool:
     """Run a contest and print its table; return whether everything demanded holds.
 
     Args:
         contest: what to run.
         repeats: how often each contestant runs.
-        most: how large a run may be: few jobs show that it works, and nothing else.
+        most: how many jobs a run may have. A short run shows that all is handled; its figures
+            mean nothing, and are not judged.
     """
     jobs = contest.jobs if most is None else min(contest.jobs, most)
-    medians = measure(contest, repeats=repeats, jobs=jobs)
+    medians = measure(contest, repeats, jobs)
     width = max(len(contestant.name) for contestant in contest.contestants)
-    print(f"\n{contest.title}\n{'':{width}}  {contest.unit:>10}  {'ratio':>6}")
-    missed = False
+    all_hold = True
+    print(f"\n{contest.title}\n{'':{width}}  {contest.unit:>11}   ratio   demanded")
     for contestant, figure in zip(contest.contestants, medians, strict=True):
-        ratio = figure / medians[0] if medians[0] else 0.0
-        found = verdicts(contestant, figure, ratio, contest.unit)
-        missed |= any(verdict.endswith("MISSED") for verdict in found)
-        line = f"{contestant.name:{width}}  {figure:10.3f}  {ratio:6.2f}  {'; '.join(found)}"
-        print(line.rstrip(), flush=True)
-    return not missed
+        ratio = figure / medians[0]
+        demand, holds = contestant.verdict(figure, ratio)
+        row = f"{contestant.name:{width}}  {figure:11.3f}  {ratio:6.2f}   {demand:14}"
+        if demand and most is None:
+            row += "  holds" if holds else "  MISSED"
+            all_hold &= holds
+        print(row.rstrip())
+    return all_hold
 
 
-def require_all(done: int, expected: int) -> None:
-    """Raise unless every job was handled: who skips some has no figure."""
-    if done != expected:
-        raise RuntimeError(f"expected {expected} jobs to be handled, got {done}")
+def require_all(handled: int, sent: int) -> None:
+    """Raise unless every job was handled: the figure of one who skips some means nothing."""
+    if handled != sent:
+        raise RuntimeError(f"expected {sent} jobs to be handled, got {handled}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -14,17 +13,20 @@ from benchmarks.workers import UNBOUNDED, WORKERS, async_for
 from poolder_trio import Pool, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
 TICK = 0.001
+AHEAD = 100 * WORKERS
 
 
 class Busy(Worker[int, int]):
-    """Holds the processor for as many microseconds as the job says, and sends the job again."""
+    """Holds the loop for as many microseconds as the job says. Each job sends its successor."""
 
-    async def handle_init(self, *, send: Callable[[int], object]) -> None:
+    send: Callable[[int], object]
+
+    async def handle_init(self) -> None:
         """Note where successors go."""
-        self.send = send
+        self.send = self.pool.cast_nowait
 
     async def handle_job(self, job: int) -> None:
         """Work, and see to it that there is always more."""
@@ -34,32 +36,54 @@ class Busy(Worker[int, int]):
             pass
 
 
-async def p99(n: int, sleep: Callable[[float], Awaitable[object]]) -> float:
-    """Sleep ``n`` times for a millisecond; return the 99th percentile of the lags, in ms."""
+async def p99(ticks: int) -> float:
+    """Sleep for a millisecond, again and again; return the 99th percentile of the lags, in ms."""
     lags = []
-    for _ in range(n):
+    for _ in range(ticks):
         due = perf_counter() + TICK
-        await sleep(TICK)
+        await trio.sleep(TICK)
         lags.append(perf_counter() - due)
-    return sorted(lags)[n * 99 // 100] * 1e3
+    return sorted(lags)[ticks * 99 // 100] * 1e3
 
 
-async def alone(n: int) -> float:
-    """Nothing beside the ticker."""
-    return await p99(n, trio.sleep)
+async def pool(ticks: int, job: int) -> float:
+    """Tick beside a pool."""
+    async with Pool(Busy, queue=UNBOUNDED) as workers:
+        for _ in range(AHEAD):
+            workers.cast_nowait(job)
+        figure = await p99(ticks)
+        workers.cancel()
+    return figure
 
 
-def pool(microseconds: int) -> Callable[[int], float]:
-    """Return a run beside a pool with jobs of that length."""
+async def channel(ticks: int, job: int) -> float:
+    """Tick beside workers that yield after each job."""
+    send, receive = trio.open_memory_channel[int](math.inf)
+    async with trio.open_nursery() as nursery:
+        for _ in range(WORKERS):
+            worker = Busy()
+            worker.send = send.send_nowait
+            nursery.start_soon(async_for, receive.clone(), worker)
+        for _ in range(AHEAD):
+            send.send_nowait(job)
+        figure = await p99(ticks)
+        nursery.cancel_scope.cancel()
+    return figure
 
-    async def run(n: int) -> float:
-        workers: Pool[int, int] = Pool(Busy, queue=UNBOUNDED)
-        workers = Pool(Busy, queue=UNBOUNDED, args={"send": lambda job: workers.cast_nowait(job)})
-        async with workers:
-            for _ in range(10 * WORKERS):
-                workers.cast_nowait(microseconds)
-            figure = await p99(n, trio.sleep)
-            workers.cancel()
-        return figure
 
-    return lambda n: trio.run(run, n)
+# An asyncio.Queue cannot take part: its get() does not yield while there is something to get,
+# so that beside such workers nothing else runs at all.
+CONTESTS = [
+    Contest(
+        "p99 lag of a 1 ms ticker beside 10 saturated workers",
+        "ms",
+        1000,
+        [
+            Contestant("nothing beside it", lambda n: trio.run(p99, n)),
+            Contestant("Pool, 5 µs jobs", lambda n: trio.run(pool, n, 5), limit=3),
+            Contestant("Pool, 50 µs jobs", lambda n: trio.run(pool, n, 50), limit=3),
+            Contestant("memory channel, 5 µs jobs", lambda n: trio.run(channel, n, 5)),
+            Contestant("memory channel, 50 µs jobs", lambda n: trio.run(channel, n, 50)),
+        ],
+    )
+]

@@ -357,6 +357,7 @@ class Pool(Service, Generic[M, R]):
         self._require_own_inboxes("broadcast_call")
         post = self._sending()
         self._crew.refuse_own_wait("a broadcast_call")
+        post.require_accepting()
         replies: dict[int, R] = {}
         errors: dict[int, Exception] = {}
 
@@ -470,8 +471,7 @@ class Pool(Service, Generic[M, R]):
             message = f"{what} needs dynamic=True, got dynamic=False ({self._title})"
             raise TypeError(message)
         post = self._sending()
-        if not post.accepting:
-            raise self._refusal()
+        post.require_accepting()
         return post
 
     def _require_own_inboxes(self, what: str) -> None:

@@ -255,6 +255,10 @@ class Crew:
             for item in seat.box.close():
                 self.restore(seat.box, item)
 
+    def stop(self) -> None:
+        """Close the component, because a worker says so."""
+        self._employer.close()
+
     def exits(self, seat: Seat) -> None:
         """End the worker on ``seat`` after the job in hand, because it says so."""
         seat.leaving = seat.signal = True

@@ -252,6 +252,11 @@ class Post:
             wrong = f"key={key!r} needs a mode or a queue that looks at keys, such as order='fair'"
             raise TypeError(wrong)
 
+    def require_accepting(self) -> None:
+        """Raise `Closed` unless messages are accepted."""
+        if not self.accepting:
+            raise self._refusal()
+
     def _is_late(self, *messages: object) -> bool:
         """Tell whether ``messages`` come too late, after having entered them as abandoned."""
         if self.accepting:

@@ -344,7 +344,7 @@ class Seat:
             self.crew.exits(self)
             return directive.reply
         if isinstance(directive, Stop):
-            self.crew.close()
+            self.crew.stop()
             return directive.reply
         message = f"{directive!r} means nothing to a worker"
         raise TypeError(message)
