@@ -7,10 +7,10 @@ With no argument it serves the standard library of the Python that runs it, thou
 files, on a free port of this machine, and archives that. Ctrl-C stops it: what was fetched is in
 the database, and the summary says what was left.
 
-A database that exists is added to. A page that is fetched again replaces its row; a page that is
-given up leaves the row of an earlier run alone, and is noted in the table of failures. A redirect
-is stored like any page, and where it leads is one more link. Only links to the same scheme, host
-and port are followed. Nothing here reads robots.txt: use it on sites that are yours.
+A database that exists is added to: a page that is fetched again replaces its row, and one that is
+given up is noted beside it. A redirect is stored like any page, and where it leads is one more
+link. Links are followed within one scheme, host and port. Nothing here reads robots.txt: use it
+on sites that are yours.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ import trio
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
 from poolder_trio import HALT, Pool, Queue, Rate, Retry, Worker
 
@@ -47,17 +46,17 @@ if TYPE_CHECKING:
 
     from poolder_trio.verdicts import ErrorVerdict
 
-BATCH = 100
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS pages (url TEXT PRIMARY KEY, status INTEGER, size INTEGER, sha256 TEXT,
-                                  body BLOB, fetched_at TEXT, seconds REAL);
+CREATE TABLE IF NOT EXISTS pages (url TEXT PRIMARY KEY, status INTEGER, fetched_at TEXT,
+                                  seconds REAL, size INTEGER, sha256 TEXT, body BLOB);
 CREATE TABLE IF NOT EXISTS failures (url TEXT, failed_at TEXT, error TEXT);
 """
 QUERIES = (
     "SELECT status, count(*), sum(size) FROM pages GROUP BY status",
-    "SELECT url, size, seconds, fetched_at FROM pages ORDER BY size DESC LIMIT 10",
-    "SELECT url, error FROM failures",
+    "SELECT url, size, sha256, fetched_at, seconds FROM pages ORDER BY size DESC LIMIT 10",
+    "SELECT * FROM failures",
 )
+BATCH = 100  # rows in a transaction
 
 
 class Page(NamedTuple):
@@ -65,9 +64,9 @@ class Page(NamedTuple):
 
     url: str
     status: int
-    body: bytes
     fetched_at: str
     seconds: float
+    body: bytes
 
 
 class Failure(NamedTuple):
@@ -79,9 +78,6 @@ class Failure(NamedTuple):
 
 
 Row: TypeAlias = "Page | Failure"
-
-
-# -- fetching: the pool and its workers
 
 
 class Fetcher(Worker[str, None]):
@@ -112,22 +108,22 @@ class Fetcher(Worker[str, None]):
         seconds = trio.current_time() - began
         # In a thread: a page of a thousand links must not hold up the other workers.
         found = await trio.to_thread.run_sync(links, response)
-        page = Page(url, response.status_code, response.content, fetched_at, seconds)
-        await self.crawl.rows.send(page)
-        # No await from here on. A page that was handed over is then one that the pool counts as
-        # completed, wherever Ctrl-C cuts this.
-        self.crawl.bytes += len(page.body)
+        body = response.content
+        await self.crawl.rows.send(Page(url, response.status_code, fetched_at, seconds, body))
+        # Nothing is awaited from here on: wherever Ctrl-C cuts this handler, the pages that were
+        # handed over are those that the pool counts as completed.
+        self.crawl.bytes += len(body)
         self.crawl.find(found)
 
     async def handle_error(self, url: str, attempt: int, error: Exception) -> ErrorVerdict | None:
-        """Count the retries, and note what is given up. Other errors are bugs and leave the pool."""
+        """Count retries, and note what is given up. Any other error is a bug, and crashes."""
         if not isinstance(error, httpx.HTTPError):
             return None
         if isinstance(error, self.retry.on) and attempt < self.retry.attempts:
             self.crawl.retries += 1
             return None
         await self.crawl.rows.send(Failure(url, now(), repr(error)))
-        self.crawl.places += 1  # --limit counts pages, and this is none
+        self.crawl.places += 1  # the limit counts pages, and this is none
         self.crawl.find(())
         return HALT
 
@@ -136,28 +132,25 @@ class Crawl(Pool[str, None]):
     """The pool, and what its workers share."""
 
     worker = Fetcher
-    # One queue for all, first in, first out, is what makes the crawl breadth-first. Its bound is
-    # --limit, below: those who fill it are those who empty it, and could not wait for space.
+    # One queue for all, first in, first out, makes the crawl breadth-first. It has no bound, for
+    # those who fill it are those who empty it: waiting for space, they would wait for themselves.
     mode = "available"
     queue = Queue(max=math.inf)
 
-    def __init__(
-        self, start: str, rows: trio.MemorySendChannel[Row], limit: int, workers: int, delay: float
-    ) -> None:
-        super().__init__(pool_size=workers, rate=Rate(1, per=delay) if delay else None)
-        self.start = start
+    def __init__(self, url: str, rows: trio.MemorySendChannel[Row], options: Options) -> None:
+        rate = Rate(1, per=options.delay) if options.delay > 0 else None
+        super().__init__(pool_size=options.workers, rate=rate)
+        self.url = url
         self.rows = rows
-        self.limit = limit
-        self.places = limit
+        self.limit = self.places = options.limit
         self.known: set[str] = set()
-        self.beyond: deque[str] = deque()  # known, and without a place
-        self.bytes = 0
-        self.retries = 0
-        self.tls = httpx.create_ssl_context()  # one for all: it reads every root certificate
+        self.beyond: deque[str] = deque()  # known, but without a place
+        self.bytes = self.retries = 0
+        self.tls = httpx.create_ssl_context()  # one for all, as it reads every root certificate
 
     async def handle_init(self) -> None:
         """Send the first job."""
-        self.find([self.start])
+        self.find([self.url])
 
     def find(self, urls: Iterable[str]) -> None:
         """Queue the URLs that are new, in order, as long as there are places."""
@@ -171,15 +164,12 @@ class Crawl(Pool[str, None]):
 
 
 def now() -> str:
-    """Return the time for the database."""
+    """Return the time, for the database."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-# -- links
-
-
 class Anchors(HTMLParser):
-    """Collects what a page refers to."""
+    """Collects what a page refers to, and what that is relative to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,24 +177,23 @@ class Anchors(HTMLParser):
         self.found: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take every href and src; the first base is what they are relative to."""
-        for name, value in attrs:
-            if value and name in ("href", "src"):
-                if tag == "base":
-                    self.base = self.base or value
-                else:
-                    self.found.append(value)
+        """Take every href and src."""
+        found = [value for name, value in attrs if value and name in ("href", "src")]
+        if tag != "base":
+            self.found += found
+        elif found and not self.base:
+            self.base = found[0]
 
 
 def links(response: httpx.Response) -> list[str]:
-    """Return the URLs on the same site that a response leads to, normalised, in order."""
+    """Return the URLs on the same site to which a response leads, normalised, in order."""
     page = Anchors()
     if response.has_redirect_location:
         page.found = [response.headers["location"]]
     elif response.headers.get("content-type", "").lower().startswith("text/html"):
         try:
             text = response.content.decode(response.charset_encoding or "utf-8", "replace")
-        except (LookupError, ValueError):  # no such encoding, or not one of text
+        except (LookupError, ValueError):  # no such encoding, or none of text
             text = response.content.decode("latin-1")
         with contextlib.suppress(AssertionError):  # how html.parser refuses "<![nonsense["
             page.feed(text)
@@ -215,7 +204,7 @@ def links(response: httpx.Response) -> list[str]:
 
 
 def normalised(base: str, link: str) -> httpx.URL | None:
-    """Return what a link means on a page, in the one spelling of it, or None if that is nothing."""
+    """Return the one spelling of what a link leads to, or None if that is nowhere."""
     try:
         url = httpx.URL(urljoin(base, link.strip()))
         return url.copy_with(raw_path=url.raw_path, fragment=None)  # with / for an empty path
@@ -224,11 +213,8 @@ def normalised(base: str, link: str) -> httpx.URL | None:
 
 
 def site(url: httpx.URL) -> tuple[str, str, int | None]:
-    """Return what has to be the same for a link to be followed."""
+    """Return what links that are followed have in common."""
     return url.scheme, url.host, url.port
-
-
-# -- storing
 
 
 async def store(database: sqlite3.Connection, inbox: trio.MemoryReceiveChannel[Row]) -> None:
@@ -241,7 +227,7 @@ async def store(database: sqlite3.Connection, inbox: trio.MemoryReceiveChannel[R
 
 
 async def next_batch(inbox: trio.MemoryReceiveChannel[Row]) -> list[Row]:
-    """Wait for a row, and then at most a second for more; with no rows, the channel is closed."""
+    """Wait for a row, then at most a second for more. None at all: the channel is closed."""
     batch: list[Row] = []
     with trio.CancelScope() as patience:
         async for row in inbox:
@@ -255,33 +241,28 @@ async def next_batch(inbox: trio.MemoryReceiveChannel[Row]) -> list[Row]:
 
 def insert(database: sqlite3.Connection, batch: list[Row]) -> None:
     """Write rows in one transaction."""
+    failures = [row for row in batch if isinstance(row, Failure)]
     pages = [
-        (*page[:2], len(page.body), hashlib.sha256(page.body).hexdigest(), *page[2:])
-        for page in batch
-        if isinstance(page, Page)
+        (*row[:4], len(row.body), hashlib.sha256(row.body).hexdigest(), row.body)
+        for row in batch
+        if isinstance(row, Page)
     ]
     with database:
         database.executemany("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?, ?, ?, ?)", pages)
-        failures = [row for row in batch if isinstance(row, Failure)]
         database.executemany("INSERT INTO failures VALUES (?, ?, ?)", failures)
 
 
-# -- what runs beside the pool
-
-
 async def serve_library(*, task_status: trio.TaskStatus[str]) -> None:
-    """Serve the standard library on loopback, by a process that ends when this is cancelled."""
-    folder = sysconfig.get_path("stdlib")
-    # HTTP/1.0, its default, is the faster here: with connections kept alive it would send headers
-    # and body in two packets, and the second waits 40 ms for the first to be acknowledged.
+    """Serve the standard library on loopback, by a process that ends with this task."""
+    # HTTP/1.0, its default, is the faster here: on a connection that is kept, the server's body
+    # would wait 40 ms for its headers to be acknowledged.
     command = [sys.executable, "-I", "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
-    # A session of its own keeps the terminal's Ctrl-C from the server: the crawl ends it.
     run = partial(
         trio.run_process,
-        [*command, "--directory", folder],
+        [*command, "--directory", sysconfig.get_path("stdlib")],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        start_new_session=True,  # keeps the terminal's Ctrl-C from the server
     )
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(run)
@@ -289,12 +270,11 @@ async def serve_library(*, task_status: trio.TaskStatus[str]) -> None:
         while process.stdout and (chunk := await process.stdout.receive_some()):
             said += chunk
             if port := re.search(rb"port (\d+) ", said):
-                print(f"serving {folder} on port {int(port[1])}")
                 task_status.started(f"http://127.0.0.1:{int(port[1])}/")
                 break
 
 
-async def show(progress: Progress, crawl: Crawl) -> None:
+async def show(crawl: Crawl, progress: Progress) -> None:
     """Keep the progress bar up to date."""
     task = progress.add_task("")
     try:
@@ -304,21 +284,22 @@ async def show(progress: Progress, crawl: Crawl) -> None:
             progress.update(task, completed=counts.completed, total=total)
             await trio.sleep(0.1)
     finally:
-        progress.update(task, completed=crawl.statistics().completed)
+        progress.update(task, completed=crawl.report.completed)
 
 
 async def stop_on_signal(signals: AsyncIterator[int], crawl: Crawl) -> None:
-    """Cut what the pool runs at the first Ctrl-C, and everything at the second."""
+    """Cut the crawl at the first Ctrl-C, and everything at the second."""
     await anext(signals)
     crawl.cancel()
     await anext(signals)
     raise KeyboardInterrupt
 
 
-async def archive(options: Options, database: sqlite3.Connection, console: Console) -> Crawl:
-    """Crawl the site; return the crawl when all is stored."""
+async def archive(options: Options, database: sqlite3.Connection, console: Console) -> None:
+    """Crawl a site, and print what came of it when all is stored."""
     rows, inbox = trio.open_memory_channel[Row](BATCH)
     columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    began = trio.current_time()
     with (
         trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
         Progress(*columns, console=console) as progress,
@@ -326,14 +307,22 @@ async def archive(options: Options, database: sqlite3.Connection, console: Conso
         async with trio.open_nursery() as nursery:
             url = options.url or await nursery.start(serve_library)
             nursery.start_soon(store, database, inbox)
-            async with rows, Crawl(url, rows, options.limit, options.workers, options.delay) as crawl:
-                nursery.start_soon(show, progress, crawl)
+            async with rows, Crawl(url, rows, options) as crawl:
+                nursery.start_soon(show, crawl, progress)
                 nursery.start_soon(stop_on_signal, signals, crawl)
             nursery.cancel_scope.cancel()
-    return crawl
-
-
-# -- the command
+    report, pages = crawl.report, crawl.report.completed
+    left = len(report.abandoned) + report.cancelled + len(crawl.beyond)
+    in_all = database.execute("SELECT count(*) FROM pages").fetchone()[0]
+    table = Table("", url, title="stopped" if report.cancelled else "done")
+    table.add_row("pages", f"{pages:,}")
+    table.add_row("bytes", f"{crawl.bytes:,}")
+    table.add_row("retries", f"{crawl.retries:,}")
+    table.add_row("failures", f"{report.failed:,}")
+    table.add_row("pages/s", f"{pages / (trio.current_time() - began):,.1f}")
+    table.add_row("left", f"{left:,} known, not fetched")
+    table.add_row("database", f"{in_all:,} pages, with those of earlier runs")
+    console.print(table)
 
 
 class Options(argparse.Namespace):
@@ -346,22 +335,37 @@ class Options(argparse.Namespace):
     delay: float
 
 
+def positive(text: str) -> int:
+    """Return the number that an option gives."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
+def start(text: str) -> str:
+    """Return the URL that an option gives."""
+    url = normalised(text, "")
+    if url is None or url.scheme not in ("http", "https") or not url.host:
+        raise argparse.ArgumentTypeError(f"expected http://... or https://..., got {text!r}")
+    return str(url)
+
+
 def main() -> None:
-    """Archive a site and say what came of it."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Archive a web site into a SQLite database.")
     add = parser.add_argument
-    add("--url", type=start, help="where to start (default: serve Python's standard library)")
-    add("--limit", type=count, default=2000, help="how many pages to store (default: 2000)")
-    add("--workers", type=count, default=10, help="how many fetch at once (default: 10)")
+    add("--url", type=start, help="where to start (default: serves Python's standard library)")
+    add("--limit", type=positive, default=2000, help="pages to store (default: 2000)")
+    add("--workers", type=positive, default=10, help="pages to fetch at once (default: 10)")
     add("--db", default="archive.db", help="the database (default: archive.db in this folder)")
-    add("--delay", type=seconds, default=0.0, help="seconds from one request to the next, overall")
+    add("--delay", type=float, default=0.0, help="seconds between the starts of requests, overall")
     options = parser.parse_args(namespace=Options())
-    console = Console()
     with contextlib.closing(sqlite3.connect(options.db, check_same_thread=False)) as database:
         database.executescript(SCHEMA)
-        began = trio.current_time()
-        crawl = trio.run(archive, options, database, console)
-        console.print(summary(crawl, database, elapsed))
-    print("Look into it:")
+        trio.run(archive, options, database, Console())
     for query in QUERIES:
-        print(f'  sqlite3 {shlex.quote(options.db)} "{query}"')
+        print(f'sqlite3 {shlex.quote(options.db)} "{query}"')
+
+
+if __name__ == "__main__":
+    main()
