@@ -217,7 +217,7 @@ class Pool(Service, Generic[M, R]):
 
     async def _start(self, nursery: trio.Nursery) -> Crew:
         log = logging.getLogger("poolder_trio.pool")
-        instruments = Instruments(self, self.instruments, log)
+        instruments = Instruments(self, self.instruments, log) if self.instruments else None
         rules = Rules(
             queue=self.queue,
             restart=self.restart,

@@ -25,9 +25,6 @@ class Instruments:
         self._watching = list(instruments)
         self._log = log
 
-    def __bool__(self) -> bool:
-        return bool(self._watching)
-
     @trio.lowlevel.disable_ki_protection
     def tell(self, hook: str, *args: object) -> None:
         """Call ``hook(source, *args)`` on each instrument."""

@@ -22,13 +22,13 @@ class Ledger:
 
     __slots__ = ("instruments", "tally")
 
-    def __init__(self, instruments: Instruments) -> None:
+    def __init__(self, instruments: Instruments | None) -> None:
         self.tally = Tally()
         self.instruments = instruments
 
     def tell(self, hook: str, *args: object) -> None:
         """Call a hook of the instruments, if there are any."""
-        if self.instruments:
+        if self.instruments is not None:
             self.instruments.tell(hook, *args)
 
     @trio.lowlevel.enable_ki_protection
@@ -36,7 +36,8 @@ class Ledger:
         """End a job whose handler returned."""
         self.tally.completed += 1
         job.settle("done", value=reply)
-        self.tell("job_done", job)
+        if self.instruments is not None:
+            self.instruments.tell("job_done", job)
 
     @trio.lowlevel.enable_ki_protection
     def fail(self, job: Job[Any], error: Exception, status: Status = "failed") -> None:

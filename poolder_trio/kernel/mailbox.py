@@ -111,6 +111,9 @@ class Mailbox:
             QueueFull: there is no room, and the rule is to wait for it.
             TooManyRequests: there is no room, and the rule is to refuse.
         """
+        if len(self.line) < self.bound:
+            self.line.append(item)
+            return
         if self._may_hand_over() and self._may_start() and self._hand(item):
             return
         if self._waiters:

@@ -132,20 +132,34 @@ class Post:
     ) -> Any:
         """Send a message and wait for the reply. A cancelled caller takes the job along."""
         self._check(key, priority)
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._is_late(message):
+        while True:
+            if not self.accepting:
+                # Only here: a cancelled caller whose job is accepted takes it back at once.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                if self._is_late(message):
+                    break
             box = self._box(message, key, seat)
-            with self._guard(box, "a call"):
-                job = self._record(message, box, key, priority, awaited=True)
-                try:
-                    box.put_nowait(job)
-                except QueueFull:
-                    if not await box.wait_for_room([Parcel(box, job)]):
-                        continue
-                self._accepted(job)
-                return await job.answer()
+            job = self._record(message, box, key, priority, awaited=True)
+            if not inside.anywhere():
+                if await self._deliver(box, job):
+                    return await job.answer()
+            else:
+                with inside.waiting_for(self._crew, box, "a call"):
+                    if await self._deliver(box, job):
+                        return await job.answer()
+        await trio.lowlevel.checkpoint()
         text = f"{self._crew.name} is closing: the call of its own handler is not going to run"
         raise JobAbandoned(text)
+
+    async def _deliver(self, box: Mailbox, job: Job[Any]) -> bool:
+        """Put ``job`` in, waiting for room if need be. Return ``False`` if ``box`` has closed."""
+        try:
+            box.put_nowait(job)
+        except QueueFull:
+            if not await box.wait_for_room([Parcel(box, job)]):
+                return False
+        self._accepted(job)
+        return True
 
     # -- many messages, many workers
 
@@ -307,5 +321,6 @@ class Post:
         return inside.waiting_for(self._crew, box, what) if inside.anywhere() else _NO_GUARD
 
     def _accepted(self, item: object) -> None:
-        if type(item) is Job and not item.ended:
-            self._crew.ledger.tell("job_submitted", item)
+        instruments = self._crew.ledger.instruments
+        if instruments is not None and type(item) is Job and not item.ended:
+            instruments.tell("job_submitted", item)

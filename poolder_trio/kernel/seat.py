@@ -263,7 +263,8 @@ class Seat:
         while True:
             if failure is None:
                 job.attempt += 1
-                crew.ledger.tell("job_started", job, self.worker)
+                if crew.ledger.instruments is not None:
+                    crew.ledger.tell("job_started", job, self.worker)
                 if crew.clocked:
                     self.started = crew.clock()
                 try:
