@@ -289,8 +289,8 @@ class Crew:
             return
         if not box.open:
             box = self._employer.route_again(item)
-            if type(item) is Job:
-                item.place = box
+        if type(item) is Job:
+            item.place = box
         box.restore(item)
 
     # -- rest, pause and end
