@@ -19,23 +19,23 @@ import argparse
 import contextlib
 import hashlib
 import math
-import re
 import shlex
 import signal
 import sqlite3
 import subprocess
 import sys
 import sysconfig
+import time
 from collections import deque
-from datetime import datetime, timezone
 from functools import partial
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urljoin
 
 import httpx
+import rich
 import trio
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
@@ -47,49 +47,25 @@ if TYPE_CHECKING:
     from poolder_trio.verdicts import ErrorVerdict
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS pages (url TEXT PRIMARY KEY, status INTEGER, fetched_at TEXT,
-                                  seconds REAL, size INTEGER, sha256 TEXT, body BLOB);
-CREATE TABLE IF NOT EXISTS failures (url TEXT, failed_at TEXT, error TEXT);
+CREATE TABLE IF NOT EXISTS pages (url TEXT PRIMARY KEY, status INTEGER, size INTEGER, sha256 TEXT,
+                                  body BLOB, fetched_at REAL, seconds REAL);
+CREATE TABLE IF NOT EXISTS failures (url TEXT, error TEXT, failed_at REAL);
 """
-QUERIES = (
+PAGE = "INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?, ?, ?, ?)"
+FAILURE = "INSERT INTO failures VALUES (?, ?, ?)"
+LOOK = (
     "SELECT status, count(*), sum(size) FROM pages GROUP BY status",
-    "SELECT url, size, sha256, fetched_at, seconds FROM pages ORDER BY size DESC LIMIT 10",
-    "SELECT * FROM failures",
+    "SELECT url, size, sha256, datetime(fetched_at, 'unixepoch') FROM pages LIMIT 20",
+    "SELECT url, error FROM failures",
 )
-BATCH = 100  # rows in a transaction
-
-
-class Page(NamedTuple):
-    """What a server answered."""
-
-    url: str
-    status: int
-    fetched_at: str
-    seconds: float
-    body: bytes
-
-
-class Failure(NamedTuple):
-    """A page that was given up."""
-
-    url: str
-    failed_at: str
-    error: str
-
-
-Row: TypeAlias = "Page | Failure"
+Row: TypeAlias = "tuple[str, tuple[object, ...]]"  # one of the two INSERTs, and its values
+BATCH = 100  # rows in a transaction, at most
 
 
 class Fetcher(Worker[str, None]):
     """Fetches the page at a URL, with an HTTP client of its own."""
 
-    retry = Retry(
-        attempts=4,
-        backoff=0.5,
-        factor=2.0,
-        jitter=0.2,
-        on=(httpx.TransportError, httpx.HTTPStatusError),
-    )
+    retry = Retry(attempts=4, backoff=0.5, factor=2.0, jitter=0.2, on=httpx.HTTPError)
 
     async def handle_init(self) -> None:
         """Open the client; it is closed when this worker ends."""
@@ -101,30 +77,31 @@ class Fetcher(Worker[str, None]):
 
     async def handle_job(self, url: str) -> None:
         """Fetch a page, hand it over to be stored, and take up its links."""
-        fetched_at, began = now(), trio.current_time()
+        fetched_at, began = time.time(), trio.current_time()
         response = await self.client.get(url)
         if response.is_server_error:
             response.raise_for_status()
         seconds = trio.current_time() - began
+        status, body = response.status_code, response.content
         # In a thread: a page of a thousand links must not hold up the other workers.
-        found = await trio.to_thread.run_sync(links, response)
-        body = response.content
-        await self.crawl.rows.send(Page(url, response.status_code, fetched_at, seconds, body))
+        sha256, links = await trio.to_thread.run_sync(examine, response)
+        values = (url, status, len(body), sha256, body, fetched_at, seconds)
+        await self.crawl.rows.send((PAGE, values))
         # Nothing is awaited from here on: wherever Ctrl-C cuts this handler, the pages that were
         # handed over are those that the pool counts as completed.
         self.crawl.bytes += len(body)
-        self.crawl.find(found)
+        self.crawl.find(links)
 
     async def handle_error(self, url: str, attempt: int, error: Exception) -> ErrorVerdict | None:
         """Count retries, and note what is given up. Any other error is a bug, and crashes."""
         if not isinstance(error, httpx.HTTPError):
             return None
-        if isinstance(error, self.retry.on) and attempt < self.retry.attempts:
+        if attempt < self.retry.attempts:
             self.crawl.retries += 1
             return None
-        await self.crawl.rows.send(Failure(url, now(), repr(error)))
+        await self.crawl.rows.send((FAILURE, (url, repr(error), time.time())))
         self.crawl.places += 1  # the limit counts pages, and this is none
-        self.crawl.find(())
+        self.crawl.find([])
         return HALT
 
 
@@ -137,12 +114,13 @@ class Crawl(Pool[str, None]):
     mode = "available"
     queue = Queue(max=math.inf)
 
-    def __init__(self, url: str, rows: trio.MemorySendChannel[Row], options: Options) -> None:
-        rate = Rate(1, per=options.delay) if options.delay > 0 else None
-        super().__init__(pool_size=options.workers, rate=rate)
-        self.url = url
+    def __init__(
+        self, url: str, rows: trio.MemorySendChannel[Row], limit: int, workers: int, delay: float
+    ) -> None:
+        super().__init__(pool_size=workers, rate=Rate(1, per=delay) if delay > 0 else None)
+        self.url = str(normalised(url, ""))
         self.rows = rows
-        self.limit = self.places = options.limit
+        self.limit = self.places = limit
         self.known: set[str] = set()
         self.beyond: deque[str] = deque()  # known, but without a place
         self.bytes = self.retries = 0
@@ -163,58 +141,47 @@ class Crawl(Pool[str, None]):
             self.cast_nowait(self.beyond.popleft())
 
 
-def now() -> str:
-    """Return the time, for the database."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+class Links(HTMLParser):
+    """Collects the URLs to which a page leads."""
 
-
-class Anchors(HTMLParser):
-    """Collects what a page refers to, and what that is relative to."""
-
-    def __init__(self) -> None:
+    def __init__(self, base: str) -> None:
         super().__init__()
-        self.base = ""
-        self.found: list[str] = []
+        self.base = base
+        self.found: list[httpx.URL] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Take every href and src."""
-        found = [value for name, value in attrs if value and name in ("href", "src")]
-        if tag != "base":
-            self.found += found
-        elif found and not self.base:
-            self.base = found[0]
+        for name, value in attrs:
+            if value and name in ("href", "src"):
+                with contextlib.suppress(httpx.InvalidURL, ValueError):
+                    url = normalised(value, self.base)
+                    if tag == "base":
+                        self.base = str(url)
+                    else:
+                        self.found.append(url)
 
 
-def links(response: httpx.Response) -> list[str]:
-    """Return the URLs on the same site to which a response leads, normalised, in order."""
-    page = Anchors()
+def normalised(link: str, base: str) -> httpx.URL:
+    """Return the one spelling of the URL that a link means: no fragment, / for an empty path."""
+    url = httpx.URL(urljoin(base, link.strip()))
+    return url.copy_with(raw_path=url.raw_path, fragment=None)
+
+
+def examine(response: httpx.Response) -> tuple[str, list[str]]:
+    """Return the SHA-256 of a page, and the URLs on the same site to which it leads."""
+    here, page, links = response.url, response.content, Links(str(response.url))
     if response.has_redirect_location:
-        page.found = [response.headers["location"]]
+        links.handle_starttag("a", [("href", response.headers["location"])])
     elif response.headers.get("content-type", "").lower().startswith("text/html"):
         try:
-            text = response.content.decode(response.charset_encoding or "utf-8", "replace")
+            text = page.decode(response.charset_encoding or "utf-8", "replace")
         except (LookupError, ValueError):  # no such encoding, or none of text
-            text = response.content.decode("latin-1")
-        with contextlib.suppress(AssertionError):  # how html.parser refuses "<![nonsense["
-            page.feed(text)
-            page.close()
-    base = normalised(str(response.url), page.base) or response.url
-    urls = [normalised(str(base), link) for link in page.found]
-    return [str(url) for url in urls if url is not None and site(url) == site(response.url)]
-
-
-def normalised(base: str, link: str) -> httpx.URL | None:
-    """Return the one spelling of what a link leads to, or None if that is nowhere."""
-    try:
-        url = httpx.URL(urljoin(base, link.strip()))
-        return url.copy_with(raw_path=url.raw_path, fragment=None)  # with / for an empty path
-    except (httpx.InvalidURL, ValueError):
-        return None
-
-
-def site(url: httpx.URL) -> tuple[str, str, int | None]:
-    """Return what links that are followed have in common."""
-    return url.scheme, url.host, url.port
+            text = page.decode("latin-1")
+        with contextlib.suppress(AssertionError):  # so html.parser refuses "<![nonsense["
+            links.feed(text)
+            links.close()
+    same = [url for url in links.found if (url.scheme, url.netloc) == (here.scheme, here.netloc)]
+    return hashlib.sha256(page).hexdigest(), [str(url) for url in same]
 
 
 async def store(database: sqlite3.Connection, inbox: trio.MemoryReceiveChannel[Row]) -> None:
@@ -241,15 +208,9 @@ async def next_batch(inbox: trio.MemoryReceiveChannel[Row]) -> list[Row]:
 
 def insert(database: sqlite3.Connection, batch: list[Row]) -> None:
     """Write rows in one transaction."""
-    failures = [row for row in batch if isinstance(row, Failure)]
-    pages = [
-        (*row[:4], len(row.body), hashlib.sha256(row.body).hexdigest(), row.body)
-        for row in batch
-        if isinstance(row, Page)
-    ]
     with database:
-        database.executemany("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?, ?, ?, ?)", pages)
-        database.executemany("INSERT INTO failures VALUES (?, ?, ?)", failures)
+        for statement, values in batch:
+            database.execute(statement, values)
 
 
 async def serve_library(*, task_status: trio.TaskStatus[str]) -> None:
@@ -266,12 +227,9 @@ async def serve_library(*, task_status: trio.TaskStatus[str]) -> None:
     )
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(run)
-        said = b""
-        while process.stdout and (chunk := await process.stdout.receive_some()):
-            said += chunk
-            if port := re.search(rb"port (\d+) ", said):
-                task_status.started(f"http://127.0.0.1:{int(port[1])}/")
-                break
+        if process.stdout is not None:  # it is the pipe that was asked for
+            said = await process.stdout.receive_some()  # "... port 8000 (http://...) ..."
+            task_status.started(said.split()[6].decode().strip("()"))
 
 
 async def show(crawl: Crawl, progress: Progress) -> None:
@@ -295,76 +253,57 @@ async def stop_on_signal(signals: AsyncIterator[int], crawl: Crawl) -> None:
     raise KeyboardInterrupt
 
 
-async def archive(options: Options, database: sqlite3.Connection, console: Console) -> None:
-    """Crawl a site, and print what came of it when all is stored."""
+async def archive(options: argparse.Namespace, database: sqlite3.Connection) -> None:
+    """Crawl a site, and say what came of it when all is stored."""
     rows, inbox = trio.open_memory_channel[Row](BATCH)
-    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    began = trio.current_time()
     with (
         trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
-        Progress(*columns, console=console) as progress,
+        Progress(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as progress,
     ):
         async with trio.open_nursery() as nursery:
-            url = options.url or await nursery.start(serve_library)
+            url: str = options.url or await nursery.start(serve_library)
+            began = trio.current_time()
             nursery.start_soon(store, database, inbox)
-            async with rows, Crawl(url, rows, options) as crawl:
+            crawl = Crawl(url, rows, options.limit, options.workers, options.delay)
+            async with rows, crawl:
                 nursery.start_soon(show, crawl, progress)
                 nursery.start_soon(stop_on_signal, signals, crawl)
+                # Leaving the block waits until no URL is left, while workers cast what they find.
             nursery.cancel_scope.cancel()
-    report, pages = crawl.report, crawl.report.completed
+    report, seconds = crawl.report, trio.current_time() - began
     left = len(report.abandoned) + report.cancelled + len(crawl.beyond)
-    in_all = database.execute("SELECT count(*) FROM pages").fetchone()[0]
-    table = Table("", url, title="stopped" if report.cancelled else "done")
-    table.add_row("pages", f"{pages:,}")
+    (stored,) = database.execute("SELECT count(*) FROM pages").fetchone()
+    table = Table("stopped" if report.abandoned or report.cancelled else "done", escape(crawl.url))
+    table.add_row("pages", f"{report.completed:,}")
     table.add_row("bytes", f"{crawl.bytes:,}")
     table.add_row("retries", f"{crawl.retries:,}")
     table.add_row("failures", f"{report.failed:,}")
-    table.add_row("pages/s", f"{pages / (trio.current_time() - began):,.1f}")
-    table.add_row("left", f"{left:,} known, not fetched")
-    table.add_row("database", f"{in_all:,} pages, with those of earlier runs")
-    console.print(table)
-
-
-class Options(argparse.Namespace):
-    """What the command line says."""
-
-    url: str | None
-    limit: int
-    workers: int
-    db: str
-    delay: float
-
-
-def positive(text: str) -> int:
-    """Return the number that an option gives."""
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
-
-
-def start(text: str) -> str:
-    """Return the URL that an option gives."""
-    url = normalised(text, "")
-    if url is None or url.scheme not in ("http", "https") or not url.host:
-        raise argparse.ArgumentTypeError(f"expected http://... or https://..., got {text!r}")
-    return str(url)
+    table.add_row("pages/s", f"{report.completed / seconds:,.1f}")
+    table.add_row("left: known, not fetched", f"{left:,}")
+    table.add_row("in the database, with older pages", f"{stored:,}")
+    rich.print(table)
 
 
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Archive a web site into a SQLite database.")
     add = parser.add_argument
-    add("--url", type=start, help="where to start (default: serves Python's standard library)")
-    add("--limit", type=positive, default=2000, help="pages to store (default: 2000)")
-    add("--workers", type=positive, default=10, help="pages to fetch at once (default: 10)")
+    add("--url", help="where to start (default: serves Python's standard library)")
+    add("--limit", type=int, default=2000, help="pages to store (default: 2000)")
+    add("--workers", type=int, default=10, help="pages to fetch at once (default: 10)")
     add("--db", default="archive.db", help="the database (default: archive.db in this folder)")
-    add("--delay", type=float, default=0.0, help="seconds between the starts of requests, overall")
-    options = parser.parse_args(namespace=Options())
+    add("--delay", type=float, default=0.0, help="seconds from request to request, all workers")
+    options = parser.parse_args()
+    if min(options.limit, options.workers) < 1:
+        parser.error("--limit and --workers must be at least 1")
+    if options.url and not options.url.startswith(("http://", "https://")):
+        parser.error("--url must start with http:// or https://")
     with contextlib.closing(sqlite3.connect(options.db, check_same_thread=False)) as database:
         database.executescript(SCHEMA)
-        trio.run(archive, options, database, Console())
-    for query in QUERIES:
-        print(f'sqlite3 {shlex.quote(options.db)} "{query}"')
+        trio.run(archive, options, database)
+    print("To look into the database:")
+    for query in LOOK:
+        print(f'  sqlite3 {shlex.quote(options.db)} "{query}"')
 
 
 if __name__ == "__main__":

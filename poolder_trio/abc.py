@@ -22,6 +22,7 @@ class Dispatch(Protocol):
             now: Trio's clock, in seconds.
             loads: waiting + running jobs of each live worker, by seat; read it, do not keep it.
         """
+        ...
 
 
 class Instrument:
@@ -47,7 +48,10 @@ class Instrument:
         """``job`` failed, or was halted, with ``error``."""
 
     def job_dropped(self, source: object, job: object, reason: str) -> None:
-        """``job`` ended without a result: ``reason`` is a queue's rule, ``"cancelled"`` or ``"abandoned"``."""
+        """``job`` ended without a result.
+
+        ``reason`` is the queue's rule that dropped it, ``"cancelled"`` or ``"abandoned"``.
+        """
 
     def worker_started(self, source: object, worker: object) -> None:
         """``worker`` is ready: its ``handle_init`` has returned."""

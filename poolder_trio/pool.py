@@ -64,7 +64,8 @@ def _is_worker(value: object) -> bool:
 
 
 def _handles_something(value: object) -> bool:
-    assert isinstance(value, type) and issubclass(value, Worker)
+    assert isinstance(value, type)
+    assert issubclass(value, Worker)
     return value.handle_job is not Worker.handle_job or value.handle_call is not Worker.handle_call
 
 
@@ -174,7 +175,7 @@ class Pool(Service, Generic[M, R]):
             lambda v: isinstance(v, (list, tuple)) and all(isinstance(i, Instrument) for i in v),
         ),
     }
-    HOOKS: ClassVar[tuple[str, ...]] = ("handle_init",)
+    HOOKS: ClassVar[Iterable[str]] = ("handle_init",)
 
     worker: type[Worker[M, R]]
     pool_size: int = 10
@@ -394,7 +395,8 @@ class Pool(Service, Generic[M, R]):
     def __iter__(self) -> Iterator[WorkerRef[M, R]]:
         """Yield the live seats, by index."""
         post = self._sending()
-        return iter([WorkerRef(post, seat) for seat in self._crew.live])
+        refs: list[WorkerRef[M, R]] = [WorkerRef(post, seat) for seat in self._crew.live]
+        return iter(refs)
 
     async def start_child(self, **args: object) -> WorkerRef[M, R]:
         """Add a worker to a dynamic pool, and return when it is ready.

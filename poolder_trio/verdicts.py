@@ -30,10 +30,10 @@ class Backoff:
         ValueError: ``seconds`` is negative or not finite.
     """
 
-    seconds: float = attrs.field()
+    seconds: float
 
-    @seconds.validator
-    def _check(self, _: object, value: object) -> None:
+    def __attrs_post_init__(self) -> None:
+        value: object = self.seconds
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             message = f"Backoff takes a number of seconds, got {value!r}"
             raise TypeError(message)
@@ -56,7 +56,8 @@ class Emit(Directive):
     args: tuple[object, ...]
 
     def __init__(self, name: str, *args: object) -> None:
-        self.__attrs_init__(name, args)  # type: ignore[attr-defined]  # attrs writes it
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "args", args)
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ from poolder_trio.policies.retry import Retry
 from poolder_trio.policies.slices import SLICES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AsyncExitStack
 
     from poolder_trio.verdicts import Backoff, Directive, ErrorVerdict
@@ -66,7 +66,7 @@ class Worker(Options, Generic[M, R]):
         "priority": checks.one_of(*SLICES),
         "hibernate_after": checks.POSITIVE_SECONDS,
     }
-    HOOKS: ClassVar[tuple[str, ...]] = _HOOKS
+    HOOKS: ClassVar[Iterable[str]] = _HOOKS
 
     retry: Retry = Retry()
     callbacks: Mapping[str, Callable[..., object]] = {}

@@ -57,7 +57,7 @@ class Log:
 
 
 async def cancel_at_every_step(block, *, check=Log.check):
-    """Run ``block(log)``, which returns its pool by ``log.pool``, cancelled at each step in turn."""
+    """Run ``block(log)``, which leaves its pool in ``log.pool``, cancelled at each step in turn."""
     for step in itertools.count(1):
         log = Log()
         with CancelAt(step) as cut:

@@ -36,7 +36,7 @@ class Seats(Sequence):
 
 def test_the_modes_are_those_of_the_docs():
     assert PICKING == ("round_robin", "random", "monotonic", "phash", "least_loaded")
-    assert MODES == (*PICKING, "broadcast", "available")
+    assert set(MODES) - set(PICKING) == {"broadcast", "available"}
 
 
 @pytest.mark.parametrize("name", PICKING)
@@ -71,7 +71,7 @@ def test_round_robin_takes_turns_from_index_0(size, count):
 @given(loads_of_some, st.integers(0, 100))
 def test_round_robin_is_fair_whatever_the_loads(loads, count):
     mode = dispatch("round_robin")
-    counts = Counter({index: 0 for index in range(len(loads))})
+    counts = Counter(dict.fromkeys(range(len(loads)), 0))
     counts.update(mode.pick(None, 0.0, loads) for _ in range(count))
     assert max(counts.values()) - min(counts.values()) <= 1
 

@@ -44,7 +44,7 @@ async def test_handle_call_is_handle_job_unless_it_is_overridden():
         assert await pool.call(1) == ("job", 1)
 
 
-async def test_a_failing_call_raises_the_handlers_own_exception_with_a_note_and_the_worker_goes_on():
+async def test_a_failing_call_raises_the_handlers_own_exception_and_the_worker_goes_on():
     class Keeps(Worker):
         count = 0
 
@@ -204,7 +204,10 @@ async def test_clean_up_in_a_nursery_of_the_handler_settles_the_job_too(autojump
         async def handle_job(self, job):
             if job == "ok":
                 return "ok"
+            await self.fail()
+            return None
 
+        async def fail(self):
             async def bad():
                 try:
                     await trio.sleep_forever()
@@ -321,9 +324,9 @@ async def test_every_async_method_is_a_checkpoint_and_cancellable(mode, autojump
             lambda: pool.cast_many([1, 2]),
             lambda: pool.cast_many([]),
             lambda: pool.call(1),
-            lambda: pool.wait_idle(),
-            lambda: pool.start_child(),
-            lambda: pool.stop_child(),
+            pool.wait_idle,
+            pool.start_child,
+            pool.stop_child,
             lambda: pool.resize(3),
             lambda: pool.resize(3),
         ]

@@ -5,7 +5,6 @@ import weakref
 
 import pytest
 import trio
-from pytest import RaisesGroup
 from trio.testing import wait_all_tasks_blocked
 
 from poolder_trio import (
@@ -62,7 +61,7 @@ async def test_a_handle_init_that_fails_fails_the_entering_at_once_grouped_never
         async def handle_job(self, job):
             pass
 
-    with RaisesGroup(ValueError):
+    with pytest.RaisesGroup(ValueError):
         async with Pool(Bad, pool_size=5, restart=Restart(max_restarts=9)):
             raise AssertionError("never entered")
     assert len(starts) == 1  # none begins to start when another has failed to
@@ -83,7 +82,7 @@ async def test_workers_that_had_started_are_stopped_when_another_fails_to_start(
         async def handle_stop(self):
             stopped.append(self.index)
 
-    with RaisesGroup(ValueError):
+    with pytest.RaisesGroup(ValueError):
         async with Pool(Some, pool_size=4):
             raise AssertionError("never entered")
     assert sorted(stopped) == [0, 1]
@@ -128,7 +127,7 @@ async def test_a_pools_handle_init_that_fails_fails_the_entering():
         async def handle_init(self):
             raise ValueError
 
-    with RaisesGroup(ValueError):
+    with pytest.RaisesGroup(ValueError):
         async with Bad():
             raise AssertionError("never entered")
 
@@ -213,7 +212,7 @@ async def test_grace_bounds_the_workers_own_clean_up_too(autojump_clock):
 
 
 async def test_leaving_by_an_exception_cancels_at_once(autojump_clock):
-    with RaisesGroup(KeyError):
+    with pytest.RaisesGroup(KeyError):
         async with Pool(Sleeper, pool_size=1) as pool:
             await pool.cast_many([100, 200])
             await wait_all_tasks_blocked()

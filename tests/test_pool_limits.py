@@ -1,5 +1,6 @@
 """job_timeout, overrun_warning and rate."""
 
+import itertools
 import logging
 import math
 
@@ -277,7 +278,7 @@ async def test_a_rate_is_kept_through_pause_and_resume(autojump_clock):
         assert len(begun) == 2
         pool.resume()
     assert len(begun) == 6
-    gaps = [later - earlier for earlier, later in zip(begun, begun[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(begun)]
     assert min(gaps) >= 1 - 1e-9
 
 

@@ -97,7 +97,7 @@ def test_after_a_quiet_time_as_many_as_burst_start_at_once(rate, quiet):
 @pytest.mark.parametrize("burst", [1, 3])
 def test_ten_thousand_late_starts_do_not_drift(burst):
     rate = Rate(8, burst=burst)
-    chance = random.Random(1)
+    chance = random.Random(1)  # noqa: S311  # lateness, not a secret
     slots = rate.build()
     now = 0.0
     for number in range(10_000):
@@ -108,7 +108,7 @@ def test_ten_thousand_late_starts_do_not_drift(burst):
 
 
 def test_a_space_that_is_no_binary_fraction_does_not_drift_either():
-    chance = random.Random(1)
+    chance = random.Random(1)  # noqa: S311  # lateness, not a secret
     slots = Rate(10).build()
     now = 0.0
     for number in range(10_000):

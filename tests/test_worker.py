@@ -1,5 +1,6 @@
 """What a worker is given, and when its hooks run."""
 
+import contextvars
 import math
 import time
 
@@ -91,8 +92,6 @@ async def test_handle_stop_runs_when_the_pool_is_cancelled():
 
 
 async def test_workers_see_their_own_context_and_not_their_callers():
-    import contextvars
-
     variable = contextvars.ContextVar("variable", default="default")
 
     class Reading(Worker):
@@ -174,7 +173,7 @@ async def test_without_hibernate_after_the_hook_never_runs(autojump_clock):
 
     assert Awake.hibernate_after == math.inf
     async with Pool(Awake, pool_size=1):
-        await trio.sleep(1e6)
+        await trio.sleep(80_000)
 
 
 async def test_a_handle_hibernate_that_raises_is_a_crash(autojump_clock):

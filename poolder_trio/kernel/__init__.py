@@ -1,0 +1,1 @@
+"""Trio primitives that the components share."""

@@ -40,12 +40,14 @@ class Employer(Protocol):
 
     def employ(self, seat: Seat) -> Handler:
         """Return a fresh worker for ``seat``, not started yet."""
+        ...
 
     def crew_changed(self) -> None:
         """The live seats are others than before."""
 
     def route_again(self, item: object) -> Mailbox:
         """Return the mailbox of a live seat for an item whose own seat is gone."""
+        ...
 
     def close(self) -> None:
         """Accept no more."""
@@ -72,7 +74,7 @@ class Crew:
         closing: nothing more is accepted; the workers leave once the crew is idle.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # what a crew stands on, each thing once
         self,
         name: str,
         employer: Employer,
@@ -104,8 +106,8 @@ class Crew:
         self.backing_off: dict[BackOff, None] = {}
         self.closing = False
         self.paused = False
-        self._idle = trio_util.AsyncBool(value=True)
-        self.ended = trio_util.AsyncBool()
+        self._idle = trio_util.AsyncValue(True)  # noqa: FBT003
+        self.ended = trio_util.AsyncValue(False)  # noqa: FBT003
         #: Seats whose handlers wait for this crew, and for how many jobs each.
         self.stuck: Counter[Seat] = Counter()
         self._employer = employer
@@ -244,7 +246,7 @@ class Crew:
 
     @trio.lowlevel.enable_ki_protection
     def retire(self, seat: Seat) -> None:
-        """Send ``seat`` no more jobs; those that wait for it alone go to others, if there are any."""
+        """Send ``seat`` no more jobs; what waits for it alone goes to others, if there are any."""
         if not seat.alive:
             return
         seat.alive = False

@@ -17,6 +17,7 @@ class Starter(Protocol):
 
     def start_one(self) -> bool:
         """Start one job; return whether there was one to start."""
+        ...
 
 
 class Turn:
@@ -45,7 +46,10 @@ class Turn:
 
 
 class Gate:
-    """Lets starts through at a rate. What waits for a slot stays where it is and can be withdrawn."""
+    """Lets starts through at a rate. What waits for a slot stays where it is, and can be withdrawn.
+
+    So a job that is taken back uses no slot, and the order in which jobs wait stays the queue's.
+    """
 
     __slots__ = ("_ready", "_slots", "_timer", "_timers")
 

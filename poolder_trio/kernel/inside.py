@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from poolder_trio.kernel.crew import Crew
     from poolder_trio.kernel.mailbox import Mailbox
@@ -54,7 +54,7 @@ def refuse_on(seat: Seat, what: str) -> None:
 
 
 @contextmanager
-def waiting_for(crew: Crew, box: Mailbox, what: str) -> Iterator[None]:
+def waiting_for(crew: Crew, box: Mailbox, what: str) -> Generator[None]:
     """Surround a wait for the workers that serve ``box``.
 
     Raises:

@@ -31,6 +31,6 @@ class Instruments:
         for instrument in tuple(self._watching):
             try:
                 getattr(instrument, hook)(self._source, *args)
-            except Exception:
+            except Exception:  # noqa: BLE001  # logged, with its traceback
                 self._watching.remove(instrument)
                 self._log.exception("instrument=%r hook=%s: removed, it raised", instrument, hook)

@@ -36,6 +36,7 @@ class Place(Protocol):
 
     def withdraw(self, job: Job[Any]) -> bool:
         """Cancel ``job``. Return whether it has ended by that, or will once its handler stops."""
+        ...
 
 
 class Job(Generic[T]):

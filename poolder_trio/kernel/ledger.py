@@ -64,7 +64,7 @@ class Ledger:
 
     @trio.lowlevel.enable_ki_protection
     def abandon(self, item: object) -> None:
-        """End an item that was accepted and is not going to run; one that ran before is cancelled."""
+        """End an item that is not going to run; one that was tried before is cancelled."""
         if type(item) is not Job:
             self.tally.abandoned.append(item)
         elif item.attempt:

@@ -282,7 +282,7 @@ class Mailbox:
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> list[object]:
-        """Take in no more: return what waits, in order, and send those who wait for room elsewhere."""
+        """Take in no more; return what waits, in order. Those who wait for room are sent away."""
         self.open = False
         items = [self.room.pop() for _ in range(len(self.room))]
         self.turn_away()

@@ -20,4 +20,4 @@ def add_note(error: BaseException, note: str) -> None:
     """Add a note as PEP 678 says, also on Python 3.10; the same note is added once."""
     notes: list[str] = getattr(error, "__notes__", [])
     if note not in notes:
-        error.__notes__ = [*notes, note]  # type: ignore[attr-defined]  # not there on 3.10
+        error.__notes__ = [*notes, note]

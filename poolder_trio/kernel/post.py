@@ -129,7 +129,7 @@ class Post:
         priority: float | None = None,
         *,
         seat: Seat | None = None,
-    ) -> Any:
+    ) -> Any:  # noqa: ANN401  # its reply type is the user's
         """Send a message and wait for the reply. A cancelled caller takes the job along."""
         self._check(key, priority)
         while True:

@@ -37,12 +37,29 @@ class Handler(Protocol):
     hibernate_after: float
     stack: AsyncExitStack
 
-    async def handle_init(self) -> None: ...
-    async def handle_job(self, job: Any, /) -> object: ...
-    async def handle_call(self, request: Any, /) -> object: ...
-    async def handle_error(self, job: Any, attempt: int, error: Exception, /) -> object: ...
-    async def handle_hibernate(self) -> None: ...
-    async def handle_stop(self) -> None: ...
+    async def handle_init(self) -> None:
+        """Get ready."""
+        ...
+
+    async def handle_job(self, job: Any, /) -> object:  # noqa: ANN401  # its message type is the user's
+        """Handle a job that nobody waits for."""
+        ...
+
+    async def handle_call(self, request: Any, /) -> object:  # noqa: ANN401  # its message type is the user's
+        """Handle a job and reply."""
+        ...
+
+    async def handle_error(self, job: Any, attempt: int, error: Exception, /) -> object:  # noqa: ANN401  # its message type is the user's
+        """Say what to do about a failed try."""
+        ...
+
+    async def handle_hibernate(self) -> None:
+        """Rest."""
+        ...
+
+    async def handle_stop(self) -> None:
+        """Clean up."""
+        ...
 
 
 class Cut(enum.Enum):
@@ -167,7 +184,9 @@ class Seat:
             again = self._after_cut(clean_up)
 
     @trio.lowlevel.enable_ki_protection
-    async def _work(self, again: tuple[Job[Any], Exception] | None) -> bool:
+    async def _work(  # noqa: C901, PLR0912, PLR0915  # one loop: a call costs as much as a job
+        self, again: tuple[Job[Any], Exception] | None
+    ) -> bool:
         """Take and run jobs. Return whether the seat is left; if not, the scope was cut."""
         if again is not None:
             await self._run(*again)

@@ -48,15 +48,35 @@ class Engine(Protocol):
     """What runs the work of one opening of a component."""
 
     tally: Tally
-    ended: trio_util.AsyncBool
+    ended: trio_util.AsyncValue[bool]
 
-    def statistics(self) -> Statistics: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    def close(self) -> None: ...
-    def cancel(self) -> None: ...
-    def refuse_own_wait(self, what: str) -> None: ...
-    async def wait_idle(self) -> None: ...
+    def statistics(self) -> Statistics:
+        """Return the counts of this moment."""
+        ...
+
+    def pause(self) -> None:
+        """Start no more work."""
+        ...
+
+    def resume(self) -> None:
+        """Start work again."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was accepted, then end."""
+        ...
+
+    def cancel(self) -> None:
+        """End at once."""
+        ...
+
+    def refuse_own_wait(self, what: str) -> None:
+        """Raise ``RuntimeError`` if a handler of this engine asks to ``what``."""
+        ...
+
+    async def wait_idle(self) -> None:
+        """Wait until there is nothing to do."""
+        ...
 
 
 class Service(Options):
@@ -142,7 +162,7 @@ class Service(Options):
     def _end(self) -> None:
         self._stage = Stage.ENDED
 
-    async def run(self, *, task_status: trio.TaskStatus[Self] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
         """Be open until `close` is called: ``pool = await nursery.start(Pool(...).run)``."""
         async with self:
             task_status.started(self)

@@ -1,0 +1,1 @@
+"""Pure decisions: no Trio, and no clock of their own. Time is an argument."""

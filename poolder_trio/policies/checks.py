@@ -9,6 +9,7 @@ import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 
 def _always(_: object) -> bool:
@@ -29,6 +30,7 @@ class Check:
     right_value: Callable[[object], bool] = _always
 
     def __call__(self, name: str, value: object, where: str) -> None:
+        """Check the ``value`` of the option ``name``, written in ``where``."""
         if not self.right_type(value):
             raise TypeError(self._message(name, value, where))
         if not self.right_value(value):
@@ -37,7 +39,7 @@ class Check:
     def _message(self, name: str, value: object, where: str) -> str:
         return f"{name} must be {self.expected}, got {value!r} ({where})"
 
-    def field(self, instance: object, attribute: attrs.Attribute[object], value: object) -> None:
+    def field(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         """Check a field of an attrs class: the form in which attrs calls validators."""
         self(attribute.name, value, type(instance).__name__)
 

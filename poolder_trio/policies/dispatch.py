@@ -94,10 +94,10 @@ def dispatch(mode: str, seed: int | str | bytes | None = None) -> Dispatch:
     """Return a fresh dispatch for one of the `PICKING` modes."""
     if mode == "random":
         return Random(seed)
-    built = {
+    build: dict[str, Callable[[], Dispatch]] = {
         "round_robin": RoundRobin,
         "monotonic": Monotonic,
         "phash": Phash,
         "least_loaded": LeastLoaded,
     }
-    return built[mode]()
+    return build[mode]()

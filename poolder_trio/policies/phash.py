@@ -9,7 +9,9 @@ import fractions
 import hashlib
 import math
 import uuid
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, cast
 
 import attrs
 
@@ -70,7 +72,7 @@ def _encode(value: object) -> bytes:  # noqa: C901, PLR0911, PLR0912  # a table 
         return _tagged(b"(", b"".join(map(_encode, value)))
     if isinstance(value, list):
         return _tagged(b"[", b"".join(map(_encode, value)))
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return _tagged(b"{", b"".join(sorted(map(_encode, value))))
     if isinstance(value, Mapping):
         pairs = sorted(_encode(name) + _encode(content) for name, content in value.items())
@@ -105,7 +107,7 @@ def _field_names(value: object) -> list[str] | None:
     if type(value).__eq__ is object.__eq__:
         return None
     if attrs.has(type(value)):
-        return [field.name for field in attrs.fields(type(value)) if field.eq]
+        return [field.name for field in attrs.fields(cast("Any", type(value))) if field.eq]
     fields = getattr(type(value), "__dataclass_fields__", None)
     if fields is None:
         return None

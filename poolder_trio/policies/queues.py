@@ -36,28 +36,36 @@ class Room(Protocol[T]):
 
     def put(self, item: T, now: float, *, key: Hashable = None, priority: float = 0) -> list[T]:
         """Add ``item``; return what was dropped for it, itself included if it was refused."""
+        ...
 
     def restore(self, item: T, now: float, *, key: Hashable = None, priority: float = 0) -> None:
         """Add an item that was accepted before: the bound does not count for it."""
+        ...
 
     def get(self, now: float) -> tuple[T | None, list[T]]:
         """Take the next item, or ``None``; also return what was dropped meanwhile."""
+        ...
 
     def pop(self) -> T:
         """Take the next item, or raise ``IndexError``."""
+        ...
 
     def expire(self, now: float) -> list[T]:
         """Drop what is too old."""
+        ...
 
     def remove(self, item: T, now: float) -> list[T]:
         """Withdraw an item that equals ``item``, if there is one; return what was dropped."""
+        ...
 
     def next_expiry(self, now: float) -> float:
         """Return when `expire` will have something to do; ``math.inf`` for never."""
+        ...
 
     @property
     def line(self) -> deque[T] | None:
         """The items in the order in which they leave, if they are kept in a plain deque."""
+        ...
 
 
 @attrs.frozen
