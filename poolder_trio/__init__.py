@@ -1,7 +1,5 @@
 """Pools, batches, schedules and bounds for Trio: every component is a nursery."""
 
-from __future__ import annotations
-
 from poolder_trio._version import __version__
 from poolder_trio.abc import Dispatch, Instrument
 from poolder_trio.errors import (

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from poolder_trio.kernel.accounts import ShutdownReport
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.seat import Seat
 
@@ -460,6 +461,11 @@ class Pool(Service, Generic[M, R]):
         if self._post is not None:
             self._post.shut()
         super().close()
+
+    @property
+    def report(self) -> ShutdownReport[M]:
+        """What became of the jobs of this opening, or of the last one."""
+        return cast("ShutdownReport[M]", super().report)
 
     # -- who may do what
 

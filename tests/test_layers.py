@@ -1,4 +1,8 @@
-"""The floors of the package: an import goes down, or stays in its room without going in circles."""
+"""The floors of the package: an import goes down, or stays in its room without going in circles.
+
+Within a room, an import for types only may close a circle: modules that are loaded in some order
+may still speak of one another. To another floor it goes down like any other.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -41,10 +45,23 @@ def modules(package: Path) -> dict[str, Path]:
     return found
 
 
-def imports(module: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """The full name of whatever a module imports, wherever in the file it does."""
+def is_for_types(node: ast.AST) -> bool:
+    """Whether it is the block that only type checkers read."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imports(module: str, path: Path, known: dict[str, Path], *, types: bool) -> Iterator[str]:
+    """The full name of whatever a module imports, wherever in the file it does.
+
+    With ``types=False``, without what it imports for types only.
+    """
     home = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = [] if types else [node for node in ast.walk(tree) if is_for_types(node)]
+    hidden = {id(inner) for node in skipped for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -59,10 +76,12 @@ def name_in_house(module: str) -> str:
     return [*module.split("."), "__init__"][1]
 
 
-def arrows(package: Path) -> dict[str, set[str]]:
+def arrows(package: Path, *, types: bool = True) -> dict[str, set[str]]:
     """What each module of a package imports."""
     known = modules(package)
-    return {module: set(imports(module, path, known)) for module, path in known.items()}
+    return {
+        module: set(imports(module, path, known, types=types)) for module, path in known.items()
+    }
 
 
 def faults(package: Path) -> list[str]:
@@ -71,6 +90,7 @@ def faults(package: Path) -> list[str]:
     if homeless := [m for m in graph if name_in_house(m) not in PLACE]:
         return [f"{module} is on no floor" for module in homeless]
     found: list[str] = []
+    loaded = arrows(package, types=False)
     within: dict[str, set[str]] = {}
     for module, targets in graph.items():
         floor, room = PLACE[name_in_house(module)]
@@ -81,7 +101,7 @@ def faults(package: Path) -> list[str]:
                 continue
             its_floor, its_room = PLACE[name_in_house(target)]
             if its_room == room:
-                within.setdefault(module, set()).add(target)
+                within.setdefault(module, set()).update({target} & loaded[module])
             elif its_floor >= floor:
                 found.append(f"{module} imports {target}, not on a floor below")
     try:
@@ -160,6 +180,15 @@ def test_the_walk_reaches_the_whole_package() -> None:
             {"kernel/a.py": "from .b import x", "kernel/b.py": "def f():\n    from . import a"},
             ["a circle: toy.kernel.a <- toy.kernel.b <- toy.kernel.a"],
             id="in a circle",
+        ),
+        pytest.param(
+            {
+                "kernel/a.py": "from .b import x",
+                "kernel/b.py": "from typing import TYPE_CHECKING\n"
+                "if TYPE_CHECKING:\n    from .a import y",
+            },
+            [],
+            id="in a circle for types only",
         ),
         pytest.param(
             {"policies/rate.py": "import trio.lowlevel\nfrom time import monotonic"},
