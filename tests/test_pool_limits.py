@@ -282,6 +282,15 @@ async def test_a_rate_is_kept_through_pause_and_resume(autojump_clock):
     assert min(gaps) >= 1 - 1e-9
 
 
+@pytest.mark.parametrize("mode", ["round_robin", "available"])
+async def test_a_rate_goes_together_with_a_queue_in_which_nothing_waits(mode, autojump_clock):
+    async with Pool(Sleeper, pool_size=2, mode=mode, rate=Rate(1), queue=Queue(max=0)) as pool:
+        for _ in range(4):
+            await pool.cast(0)
+    assert trio.current_time() == pytest.approx(3)
+    assert pool.report.completed == 4
+
+
 async def test_wait_idle_waits_for_those_who_wait_for_a_slot(autojump_clock):
     async with Pool(Sleeper, pool_size=4, rate=Rate(1)) as pool:
         await pool.cast_many([0, 0, 0])

@@ -532,6 +532,20 @@ async def test_a_pause_bounds_what_waits():
 
 
 @pytest.mark.parametrize("mode", ["round_robin", "available"])
+async def test_those_who_wait_while_it_is_paused_go_on_when_it_resumes(mode, autojump_clock):
+    for max_waiting in (0, 1):
+        queue = Queue(max=max_waiting)
+        async with Recording(pool_size=1, mode=mode, queue=queue) as pool:
+            pool.pause()
+            async with trio.open_nursery() as nursery:
+                for job in range(4):
+                    nursery.start_soon(pool.cast, job)
+                await wait_all_tasks_blocked()
+                pool.resume()
+        assert sorted(pool.jobs()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("mode", ["round_robin", "available"])
 async def test_a_job_handed_to_a_parked_worker_moment_before_a_pause_still_ends_once(mode):
     async with Recording(pool_size=2, mode=mode) as pool:
         pool.cast_nowait(1)

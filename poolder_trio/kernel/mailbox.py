@@ -193,17 +193,23 @@ class Mailbox:
 
     def _take(self) -> object:
         gate = self.crew.gate
-        if gate is not None and (len(self.room) or self._waiters) and not gate.enter(self):
+        if not self._has_next() or (gate is not None and not gate.enter(self)):
             raise IndexError
-        if len(self.room) or not self._waiters or not self._may_hand_over():
-            item = self.room.pop()
-        else:
-            # With max=0 nothing waits in the room: it goes from its sender to the worker.
-            first, *others = self._next_waiter()
-            item = first.item
-            self._send_off(others)
+        item = self._next()
         self.admit()
         return item
+
+    def _has_next(self) -> bool:
+        return bool(len(self.room) or (self._waiters and self._may_hand_over()))
+
+    def _next(self) -> object:
+        """Return the next item to be started; there is one."""
+        if len(self.room):
+            return self.room.pop()
+        # With max=0 nothing waits in the room: it goes from its sender to the worker.
+        first, *others = self._next_waiter()
+        self._send_off(others)
+        return first.item
 
     def _next_waiter(self) -> list[Parcel]:
         """Let the first of those who wait go on, and return what they send."""
@@ -224,9 +230,9 @@ class Mailbox:
 
     def start_one(self) -> bool:
         """Hand the next waiting item to a parked worker, if there are both."""
-        if not self.parked or self.paused or not len(self.room):
+        if not self.parked or self.paused or not self._has_next():
             return False
-        item = self.room.pop()
+        item = self._next()
         handed = self._hand(item)
         if not handed:
             self.restore(item)
@@ -243,9 +249,9 @@ class Mailbox:
     def resume(self) -> None:
         """Start what waits, as far as workers are parked."""
         self.paused = False
-        self.rearm()
-        while self.parked and len(self.room) and self._may_start() and self.start_one():
+        while len(self.room) and self._may_start() and self.start_one():
             pass
+        self.admit()
 
     def park(self) -> None:
         """Note that a worker is about to wait at the channel."""
