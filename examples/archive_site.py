@@ -8,9 +8,10 @@ files, on a free port of this machine, and archives that. Ctrl-C stops it: what 
 the database, and the summary says what was left.
 
 A database that exists is added to: a page that is fetched again replaces its row, and one that is
-given up is noted beside it. A redirect is stored like any page, and where it leads is one more
-link. Links are followed within one scheme, host and port. Nothing here reads robots.txt: use it
-on sites that are yours.
+given up is noted beside it. (The server of the standard library has another port in each run, so
+its pages are new ones each time.) A redirect is stored like any page, and where it leads is one
+more link. Links are followed within one scheme, host and port. Nothing here reads robots.txt: use
+it on sites that are yours.
 """
 
 from __future__ import annotations
@@ -263,9 +264,9 @@ async def archive(options: argparse.Namespace, database: sqlite3.Connection) -> 
         async with trio.open_nursery() as nursery:
             url: str = options.url or await nursery.start(serve_library)
             began = trio.current_time()
-            nursery.start_soon(store, database, inbox)
             crawl = Crawl(url, rows, options.limit, options.workers, options.delay)
             async with rows, crawl:
+                nursery.start_soon(store, database, inbox)
                 nursery.start_soon(show, crawl, progress)
                 nursery.start_soon(stop_on_signal, signals, crawl)
                 # Leaving the block waits until no URL is left, while workers cast what they find.

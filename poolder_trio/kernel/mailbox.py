@@ -41,6 +41,22 @@ def _rank(item: object) -> tuple[Hashable, float]:
     return (item.key, item.priority) if type(item) is Job else (None, 0)
 
 
+class OnItsWay:
+    """Where a job is that was handed over and not received yet."""
+
+    __slots__ = ("_box",)
+
+    def __init__(self, box: Mailbox) -> None:
+        self._box = box
+
+    @trio.lowlevel.enable_ki_protection
+    def withdraw(self, job: Job[Any]) -> bool:
+        """End the job; its worker will find it ended."""
+        self._box.handed -= 1
+        self._box.crew.ledger.cancel(job, "waited")
+        return True
+
+
 class Mailbox:
     """Where the jobs of one worker wait, or of all workers in mode ``available``.
 
@@ -53,6 +69,7 @@ class Mailbox:
     """
 
     __slots__ = (
+        "_on_its_way",
         "_receive",
         "_send",
         "_waiters",
@@ -78,6 +95,7 @@ class Mailbox:
         self.parked = 0
         #: How many items were handed over that their workers have not received yet.
         self.handed = 0
+        self._on_its_way = OnItsWay(self)
         self.rearm()
 
     def rearm(self) -> None:
@@ -184,6 +202,8 @@ class Mailbox:
         except (trio.WouldBlock, trio.BrokenResourceError):
             # The parked worker was cancelled or closed a moment ago, and has not run since.
             return False
+        if type(item) is Job:
+            item.place = self._on_its_way
         self.parked -= 1
         self.handed += 1
         self.crew.awake += 1
@@ -277,11 +297,7 @@ class Mailbox:
     @trio.lowlevel.enable_ki_protection
     def withdraw(self, job: Job[Any]) -> bool:
         """End a job that waits here."""
-        before = len(self.room)
-        self.room.remove(job, trio.current_time())
-        if len(self.room) == before:
-            # It is on its way to a worker, which will find it ended.
-            self.handed -= 1
+        self.room.discard(job)
         self.crew.ledger.cancel(job, "waited")
         self.admit()
         return True

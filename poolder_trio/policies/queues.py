@@ -58,6 +58,10 @@ class Room(Protocol[T]):
         """Withdraw an item that equals ``item``, if there is one; return what was dropped."""
         ...
 
+    def discard(self, item: T) -> None:
+        """Withdraw this very object, which is in here once and will not be put again."""
+        ...
+
     def next_expiry(self, now: float) -> float:
         """Return when `expire` will have something to do; ``math.inf`` for never."""
         ...

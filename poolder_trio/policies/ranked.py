@@ -8,18 +8,22 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from poolder_trio.policies.lines import handle
+from poolder_trio.policies import checks
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
 T = TypeVar("T")
 
+_PRIORITY = checks.Check(
+    "a number, and no nan", checks.is_number, lambda value: value == value  # noqa: PLR0124
+)
+
 
 class _Ranked(Generic[T]):
     """Items by number of arrival; subclasses keep the numbers in their order of service."""
 
-    __slots__ = ("_items", "_numbers", "_standing", "max", "overflow", "reserved")
+    __slots__ = ("_items", "_numbers", "_where", "max", "overflow", "reserved")
 
     line: None = None
 
@@ -30,8 +34,11 @@ class _Ranked(Generic[T]):
         self._numbers = itertools.count()
         # Ordered: the first of a plain dict is slow to find when many before it were deleted.
         self._items: OrderedDict[int, tuple[Hashable, T]] = OrderedDict()  # with their keys
-        # Where equal items stand; built by the first removal, dropped when the room is empty.
-        self._standing: dict[object, OrderedDict[int, None]] | None = None
+        self._where: dict[int, int] = {}  # from the id of an item to its number
+
+    def _check(self, key: Hashable, priority: float) -> None:
+        """Raise unless items can be ordered by these."""
+        raise NotImplementedError
 
     def _enter(self, number: int, key: Hashable, priority: float) -> None:
         """Give ``number`` its place in the order of service."""
@@ -50,10 +57,11 @@ class _Ranked(Generic[T]):
 
     def put(self, item: T, now: float, *, key: Hashable = None, priority: float = 0) -> list[T]:
         """Add ``item``; return what was dropped for it, itself included if it was refused."""
-        dropped = []
+        dropped: list[T] = []
         if len(self._items) + self.reserved >= self.max:
             if self.overflow != "drop_oldest" or not self._items:
                 return [item]
+            self._check(key, priority)  # before anything is dropped for it
             dropped.append(self._withdraw(next(iter(self._items))))
         self.restore(item, now, key=key, priority=priority)
         return dropped
@@ -67,11 +75,11 @@ class _Ranked(Generic[T]):
         priority: float = 0,
     ) -> None:
         """Add an item that was accepted before: the bound does not count for it."""
+        self._check(key, priority)
         number = next(self._numbers)
         self._enter(number, key, priority)
         self._items[number] = key, item
-        if self._standing is not None:
-            self._standing.setdefault(handle(item), OrderedDict())[number] = None
+        self._where[id(item)] = number
 
     def get(self, now: float) -> tuple[T | None, list[T]]:  # noqa: ARG002
         """Take the next item, or ``None`` if there is none."""
@@ -93,15 +101,16 @@ class _Ranked(Generic[T]):
         return math.inf
 
     def remove(self, item: T, now: float) -> list[T]:  # noqa: ARG002
-        """Withdraw the oldest item that equals ``item``, if there is one."""
-        if self._standing is None:
-            self._standing = {}
-            for number, (_, other) in self._items.items():
-                self._standing.setdefault(handle(other), OrderedDict())[number] = None
-        numbers = self._standing.get(handle(item))
-        if numbers:
-            self._withdraw(next(iter(numbers)))
+        """Withdraw the oldest item that equals ``item``, if there is one. O(n)."""
+        for number, (_, other) in self._items.items():
+            if other is item or other == item:
+                self._withdraw(number)
+                break
         return []
+
+    def discard(self, item: T) -> None:
+        """Withdraw this very object, which is in here once and will not be put again. O(1)."""
+        self._withdraw(self._where[id(item)])
 
     def _withdraw(self, number: int) -> T:
         key = self._items[number][0]
@@ -111,13 +120,8 @@ class _Ranked(Generic[T]):
 
     def _forget(self, number: int) -> T:
         _, item = self._items.pop(number)
-        if not self._items:
-            self._standing = None
-        elif self._standing is not None:
-            numbers = self._standing[mark := handle(item)]
-            del numbers[number]
-            if not numbers:
-                del self._standing[mark]
+        if self._where.get(id(item)) == number:
+            del self._where[id(item)]
         return item
 
 
@@ -133,6 +137,9 @@ class Priority(_Ranked[T]):
     def __init__(self, max: float = math.inf, overflow: str = "wait") -> None:  # noqa: A002
         super().__init__(max, overflow)
         self._heap: list[tuple[float, int]] = []
+
+    def _check(self, key: Hashable, priority: float) -> None:  # noqa: ARG002
+        _PRIORITY("priority", priority, "put")
 
     def _enter(self, number: int, key: Hashable, priority: float) -> None:  # noqa: ARG002
         heapq.heappush(self._heap, (-priority, number))
@@ -157,6 +164,9 @@ class Fair(_Ranked[T]):
         super().__init__(max, overflow)
         # Each key's numbers; the key whose turn is next comes first.
         self._turns: OrderedDict[Hashable, OrderedDict[int, None]] = OrderedDict()
+
+    def _check(self, key: Hashable, priority: float) -> None:  # noqa: ARG002
+        hash(key)
 
     def _enter(self, number: int, key: Hashable, priority: float) -> None:  # noqa: ARG002
         if key not in self._turns:
