@@ -26,7 +26,7 @@ from poolder_trio.policies.rate import Rate
 from poolder_trio.policies.restart import Restart
 from poolder_trio.policies.retry import Retry
 from poolder_trio.pool import Pool, WorkerRef
-from poolder_trio.verdicts import HALT, RETRY, Backoff, Emit, Exit, Stop
+from poolder_trio.verdicts import HALT, RETRY, Backoff, Emit, ErrorVerdict, Exit, Stop
 from poolder_trio.worker import Worker
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Dispatch",
     "DuplicateName",
     "Emit",
+    "ErrorVerdict",
     "Exit",
     "Instrument",
     "Job",

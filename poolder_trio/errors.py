@@ -49,7 +49,7 @@ class TooManyRequests(PoolderError):
         waiting: how many others waited at that moment.
     """
 
-    def __init__(self, rule: str, *, waited: float | None, waiting: int) -> None:
+    def __init__(self, rule: str, waited: float | None, waiting: int) -> None:
         super().__init__(rule, waited, waiting)
         self.rule = rule
         self.waited = waited
@@ -72,8 +72,11 @@ class RestartLimitExceeded(PoolderError):
     """
 
     def __init__(self, message: str, crashes: Sequence[Exception]) -> None:
-        super().__init__(message)
         self.crashes = tuple(crashes)
+        super().__init__(message, self.crashes)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class JobError(PoolderError):

@@ -86,7 +86,8 @@ class Worker(Options, Generic[M, R]):
             if inspect.isfunction(hook):
                 trio.lowlevel.disable_ki_protection(hook)
 
-    async def handle_init(self) -> None:
+    # What it takes is the user's choice; with this signature, type checkers let any override it.
+    async def handle_init(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Prepare the worker; the pool's ``args`` come as keyword arguments.
 
         What it raises fails the entering of the pool, or counts as a crash after a restart.

@@ -44,8 +44,7 @@ def test_each_picking_mode_is_a_dispatch(name):
     assert isinstance(dispatch(name), Dispatch)
 
 
-@pytest.mark.parametrize("name", PICKING)
-@given(st.lists(st.tuples(loads_of_some, times, keys), max_size=20))
+@given(st.sampled_from(PICKING), st.lists(st.tuples(loads_of_some, times, keys), max_size=6))
 def test_a_pick_is_an_index_whatever_the_number_of_workers(name, rounds):
     mode = dispatch(name)
     for loads, now, key in rounds:
@@ -101,7 +100,7 @@ def test_round_robin_goes_on_where_it_was_when_the_size_changes(before, count, a
     assert picks(mode, after, len(expected)) == expected
 
 
-@given(sizes, st.lists(st.booleans(), max_size=60))
+@given(sizes, st.lists(st.booleans(), max_size=30))
 def test_round_robin_skips_nobody_when_it_is_told_a_size_that_it_has(size, resizes):
     mode = dispatch("round_robin")
     mode.resize(size)
@@ -113,7 +112,7 @@ def test_round_robin_skips_nobody_when_it_is_told_a_size_that_it_has(size, resiz
     assert dealt == [n % size for n in range(len(resizes))]
 
 
-@given(sizes, st.lists(st.booleans(), max_size=60))
+@given(sizes, st.lists(st.booleans(), max_size=30))
 def test_a_turn_is_a_pick(size, quick):
     mode = dispatch("round_robin")
     mode.resize(size)

@@ -364,6 +364,30 @@ async def test_a_replacement_that_cannot_start_is_one_more_crash(caplog):
     assert len(started) == 3
 
 
+async def test_a_clean_up_that_raises_in_a_cancelled_pool_is_not_tried_again(autojump_clock):
+    asked = []
+
+    class Messy(Worker):
+        retry = Retry(attempts=5)
+
+        async def handle_job(self, job):
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise KeyError("clean-up")
+
+        async def handle_error(self, job, attempt, error):
+            asked.append(job)
+
+    with pytest.RaisesGroup(KeyError):
+        async with Pool(Messy, pool_size=1) as pool:
+            await pool.cast(1)
+            await wait_all_tasks_blocked()
+            pool.cancel()
+    assert asked == []
+    assert pool.report.failed == 1
+
+
 async def test_base_exceptions_pass_through():
     class Fatal(BaseException):
         pass

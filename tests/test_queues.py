@@ -2,7 +2,9 @@
 
 import gc
 import math
+import random
 import weakref
+from collections import Counter
 from decimal import Decimal
 
 import pytest
@@ -80,7 +82,10 @@ class Model:
     def remove(self, value):
         places = [place for place, entry in enumerate(self.entries) if entry[0].value == value]
         if places:
-            self.leave(places[-1] if self.order == "lifo" else places[0])
+            self.leave(places[0])
+
+    def discard(self, item):
+        self.leave([id(other) for other, _, _ in self.entries].index(id(item)))
 
     def leave(self, index):
         item, key, _ = self.entries.pop(index)
@@ -93,7 +98,7 @@ values = st.integers(0, 3)
 arrivals = st.tuples(
     st.sampled_from(["put", "put", "restore"]), values, st.integers(0, 2), st.integers(-1, 1)
 )
-departures = st.tuples(st.sampled_from(["get", "pop", "remove"]), values)
+departures = st.tuples(st.sampled_from(["get", "pop", "remove", "discard"]), values)
 reservations = st.tuples(st.just("reserve"), st.integers(0, 2))
 operations = st.lists(arrivals | departures | reservations, max_size=40)
 limits = st.integers(0, 5) | st.just(math.inf)
@@ -126,6 +131,11 @@ def operate(room, model, operation, argument, *rank):
     elif operation == "remove":
         assert room.remove(Item(argument), 0.0) == []
         model.remove(argument)
+    elif operation == "discard":
+        if model.entries:
+            item = model.entries[argument % len(model.entries)][0]
+            room.discard(item)
+            model.discard(item)
     else:
         room.reserved = model.reserved = argument
 
@@ -145,6 +155,23 @@ def test_a_room_does_what_a_list_does(order, rule, limit, operations):
     while model.entries:
         assert room.pop() is model.get()
     assert room.get(0.0) == (None, [])
+
+
+@every_order
+@pytest.mark.parametrize("rule", ["wait", "drop_oldest"])
+def test_a_large_room_does_what_a_list_does(order, rule):
+    chance = random.Random(order)  # noqa: S311  # it chooses what is done to the room
+    room = Queue(max=150, order=order, overflow=rule).build()
+    model = Model(150, order, rule)
+    for number in range(3000):
+        value, key, priority = (chance.randrange(n) for n in (40, 5, 4))
+        if chance.random() * 3000 > number:  # at first more come than leave
+            operate(room, model, "put", value, key, priority)
+        else:
+            operate(room, model, chance.choice(["pop", "remove", "discard", "discard"]), value)
+        assert len(room) == len(model.entries)
+    while model.entries:
+        assert room.pop() is model.get()
 
 
 def fill(room, items, **rank):

@@ -18,7 +18,7 @@ rates = st.builds(
     st.sampled_from([0.5, 1.0, 2.0, 4]),
     st.integers(1, 5),
 )
-gaps = st.lists(st.integers(0, 96).map(lambda n: n / 16), min_size=1, max_size=40)
+gaps = st.lists(st.integers(0, 96).map(lambda n: n / 16), min_size=1, max_size=25)
 
 
 def space_of(rate):
@@ -79,7 +79,7 @@ def test_punctual_starts_are_as_early_as_those_of_a_token_bucket(rate, gaps):
     assert serve(rate, arrivals) == token_bucket(rate, arrivals)
 
 
-@given(rates, gaps, st.lists(st.integers(0, 400).map(lambda n: n / 16), max_size=40))
+@given(rates, gaps, st.lists(st.integers(0, 400).map(lambda n: n / 16), max_size=25))
 def test_late_starts_exceed_the_rate_by_one_at_most(rate, gaps, lateness):
     starts = serve(rate, itertools.accumulate(gaps), lateness)
     for length, count in windows(starts):

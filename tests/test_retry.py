@@ -16,7 +16,7 @@ LONG = 1e300
 seconds = st.just(0) | st.integers(1, 10**6) | st.floats(1e-6, 1e6)
 factors = st.integers(0, 100) | st.floats(0, 100, allow_subnormal=False)
 bounds = st.just(math.inf) | st.floats(0, 1e9)
-fractions = st.floats(0, 1)
+fractions = st.integers(0, 64).map(lambda n: n / 64)
 attempts = st.integers(1, 1500)
 retries = st.builds(Retry, backoff=seconds, factor=factors, max_backoff=bounds, jitter=fractions)
 
@@ -62,6 +62,7 @@ def test_a_wait_by_hand(retry, attempt, expected):
 @given(retries, attempts, fractions)
 @example(Retry(backoff=1, factor=2), 1100, 0.5)
 @example(Retry(backoff=1, factor=2.0, jitter=1.0), 1100, 0.0)
+@example(Retry(backoff=4.0, factor=2.0, jitter=1.0), 1024, 0.0)
 @example(Retry(backoff=0, factor=2.0), 1100, 0.5)
 def test_no_wait_overflows(retry, attempt, chance):
     assert 0 <= retry.wait(attempt, chance) <= 2 * retry.max_backoff
@@ -104,6 +105,16 @@ def test_backoff_may_be_a_function_of_the_attempt_that_failed():
     waits = [retry.next_try(attempt, OSError(), None, 1.0) for attempt in (1, 2, 3, 4)]
     assert asked == [1, 2, 3]
     assert waits == [pytest.approx(11), pytest.approx(22), pytest.approx(27.5), None]
+
+
+@pytest.mark.parametrize(
+    ("returned", "error"),
+    [(-1, ValueError), (math.nan, ValueError), (math.inf, ValueError), (None, TypeError)],
+)
+def test_a_function_that_returns_no_wait_is_told_so(returned, error):
+    retry = Retry(attempts=2, backoff=lambda attempt: returned)
+    with pytest.raises(error, match=rf"^backoff\(attempt\) must be .* got {returned!r} \(Retry\)$"):
+        retry.next_try(1, OSError(), None, 0.5)
 
 
 @given(st.integers(1, 20), st.sampled_from([None, RETRY, Backoff(3)]))
@@ -160,13 +171,23 @@ def test_handle_error_may_ask_for_another_try_at_any_error(verdict, wait):
         ("attempts", True, TypeError, "an int >= 1"),
         ("attempts", math.inf, TypeError, "an int >= 1"),
         ("attempts", None, TypeError, "an int >= 1"),
-        ("backoff", -0.1, ValueError, "a number of seconds >= 0 or a function of the attempt"),
-        ("backoff", math.nan, ValueError, "a number of seconds >= 0 or a function"),
-        ("backoff", "1", TypeError, "a number of seconds >= 0 or a function of the attempt"),
-        ("backoff", False, TypeError, "a number of seconds >= 0 or a function of the attempt"),
-        ("factor", -1, ValueError, "a number >= 0"),
-        ("factor", math.nan, ValueError, "a number >= 0"),
-        ("factor", None, TypeError, "a number >= 0"),
+        (
+            "backoff",
+            -0.1,
+            ValueError,
+            "a finite number of seconds >= 0 or a function of the attempt",
+        ),
+        ("backoff", math.nan, ValueError, "a finite number of seconds >= 0 or a function"),
+        ("backoff", "1", TypeError, "a finite number of seconds >= 0 or a function of the attempt"),
+        (
+            "backoff",
+            False,
+            TypeError,
+            "a finite number of seconds >= 0 or a function of the attempt",
+        ),
+        ("factor", -1, ValueError, "a finite number >= 0"),
+        ("factor", math.nan, ValueError, "a finite number >= 0"),
+        ("factor", None, TypeError, "a finite number >= 0"),
         ("max_backoff", -1, ValueError, "a number of seconds >= 0"),
         ("max_backoff", math.nan, ValueError, "a number of seconds >= 0"),
         ("max_backoff", None, TypeError, "a number of seconds >= 0"),

@@ -1,6 +1,5 @@
 """How many jobs run between two looks at the clock."""
 
-import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -46,8 +45,7 @@ def test_long_jobs_run_one_at_a_time():
     assert next_stride(32, 10, 0.010, 0.0009) == 1
 
 
-@pytest.mark.parametrize("share", [0.001, 0.005, 0.050])
-@given(length=st.floats(1e-7, 0.1))
+@given(st.sampled_from([0.001, 0.005, 0.050]), st.floats(1e-7, 0.1))
 def test_jobs_of_one_length_overrun_a_slice_by_less_than_one_of_them(share, length):
     stride = done = 1
     spent = length

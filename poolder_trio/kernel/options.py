@@ -26,38 +26,38 @@ class Options:
         super().__init_subclass__(**kwargs)
         if "OPTIONS" in vars(cls):
             return  # this class says what the options are
-        known = [*cls.OPTIONS, *cls.HOOKS]
-        for name, value in list(vars(cls).items()):
-            if name in cls.OPTIONS:
-                cls.OPTIONS[name](name, as_it_stands(value), cls.__name__)
-            elif name in cls.HOOKS:
-                _check_hook(name, value, cls.__name__)
-            elif not name.startswith("_") and not hasattr(super(cls, cls), name):
-                _refuse_misspelt(name, known, cls.__name__)
+        # What a mixin brings counts as well, so this looks at more than the class's own names.
+        for name, check in cls.OPTIONS.items():
+            if hasattr(cls, name):
+                check(name, cls.declared(name), cls.__name__)
+        for name in cls.HOOKS:
+            _check_hook(name, cls.declared(name), cls.__name__)
+        for name in vars(cls):
+            known = name in cls.OPTIONS or hasattr(super(cls, cls), name)
+            if not known and not name.startswith("_"):
+                _refuse_misspelt(name, [*cls.OPTIONS, *cls.HOOKS], cls.__name__)
 
-    def declared(self, name: str) -> object:
+    @classmethod
+    def declared(cls, name: str) -> object:
         """Return an option's declared value; a function is taken as it stands, not bound."""
-        return as_it_stands(inspect.getattr_static(type(self), name))
+        value = inspect.getattr_static(cls, name)
+        return value.__func__ if isinstance(value, staticmethod) else value
 
     def take(self, passed: Mapping[str, object]) -> None:
         """Set every option on this instance: to what was passed, else to what was declared."""
         where = type(self).__name__
-        for name, value in passed.items():
+        for name in passed:
             if name not in self.OPTIONS:
                 message = f"{where} has no option {name!r}{_hint(name, self.OPTIONS)}"
                 raise TypeError(message)
-            self.OPTIONS[name](name, value, where)
-        for name in self.OPTIONS:
-            setattr(self, name, passed[name] if name in passed else self.declared(name))
-
-
-def as_it_stands(value: object) -> object:
-    """Return what a class attribute holds."""
-    return value.__func__ if isinstance(value, staticmethod) else value
+        for name, check in self.OPTIONS.items():
+            value = passed[name] if name in passed else self.declared(name)
+            check(name, value, where)
+            setattr(self, name, value)
 
 
 def _check_hook(name: str, value: object, where: str) -> None:
-    if not inspect.iscoroutinefunction(as_it_stands(value)):
+    if not inspect.iscoroutinefunction(value):
         message = f"{name} must be an async def function, got {value!r} ({where})"
         raise TypeError(message)
 
@@ -78,7 +78,10 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def _refuse_misspelt(name: str, known: Iterable[str], where: str) -> None:
-    near = _nearest(name, known, 0.88)
+    # 0.9 lets "model" pass beside "mode"; letters that changed places are a slip at any length.
+    near = _nearest(name, known, 0.9) or next(
+        (other for other in known if sorted(_plain(other)) == sorted(_plain(name))), None
+    )
     if near is not None:
         message = f"{where}.{name} nearly spells {near!r}: write that, or a name less like it"
         raise TypeError(message)

@@ -37,7 +37,7 @@ class Handler(Protocol):
     hibernate_after: float
     stack: AsyncExitStack
 
-    async def handle_init(self) -> None:
+    async def handle_init(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Get ready."""
         ...
 
@@ -309,6 +309,11 @@ class Seat:
         self.started = math.inf
         wait: float | None = None
         verdict: object = None
+        if trio.current_effective_deadline() == -math.inf:
+            # The worker is cancelled: this is what a clean-up raised, and there is no next try.
+            self.busy = False
+            self._give_up(job, error, halted=False)
+            return False
         try:
             verdict = await self._ask(job, error)
             if verdict is not HALT:

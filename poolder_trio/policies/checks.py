@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
 import attrs
@@ -57,11 +58,15 @@ def is_int(value: object) -> bool:
 def at_least(
     bound: float, *, above: bool = False, finite: bool = False
 ) -> Callable[[object], bool]:
-    """Return a test for numbers from ``bound`` on, without it if ``above``; a nan never passes."""
+    """Return a test for numbers from ``bound`` on, without it if ``above``.
+
+    A nan never passes, nor does an int that no float is as large as.
+    """
 
     def test(value: object) -> bool:
         assert isinstance(value, (int, float))
-        return (value > bound if above else value >= bound) and not (finite and math.isinf(value))
+        large_enough = value > bound if above else value >= bound
+        return large_enough and (value <= sys.float_info.max or (value == math.inf and not finite))
 
     return test
 
@@ -82,11 +87,14 @@ def instance_of(kind: type, expected: str) -> Check:
 
 COUNT = Check("an int >= 1", is_int, at_least(1))
 COUNT_OR_NONE_WAIT = Check(
-    "an int >= 0 or math.inf", lambda v: is_int(v) or v == math.inf, at_least(0)
+    "an int >= 0 or math.inf",
+    lambda v: is_int(v) or (isinstance(v, float) and v == math.inf),
+    at_least(0),
 )
 NATURAL = Check("an int >= 0", is_int, at_least(0))
 SECONDS = Check("a number of seconds >= 0", is_number, at_least(0))
 POSITIVE_SECONDS = Check("a number of seconds > 0", is_number, at_least(0, above=True))
+FINITE_SECONDS = Check("a finite number of seconds >= 0", is_number, at_least(0, finite=True))
 FINITE_POSITIVE_SECONDS = Check(
     "a finite number of seconds > 0", is_number, at_least(0, above=True, finite=True)
 )

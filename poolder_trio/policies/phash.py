@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import decimal
 import enum
@@ -46,6 +47,9 @@ def phash(key: object, size: int) -> int:
     return seat
 
 
+_TICK = dt.timedelta(microseconds=1)
+
+
 def _encode(value: object) -> bytes:  # noqa: C901, PLR0911, PLR0912  # a table of types, in order
     """Return bytes that differ for values that differ, and agree for values that are equal."""
     if isinstance(value, str):
@@ -57,17 +61,19 @@ def _encode(value: object) -> bytes:  # noqa: C901, PLR0911, PLR0912  # a table 
     if value is None:
         return b"0"
     if isinstance(value, enum.Enum):
-        return _tagged(b"e", _encode(type(value).__qualname__) + _encode(value.name))
+        # A combined flag has a name on some versions of Python and none on others.
+        member = value.value if isinstance(value, enum.Flag) else value.name
+        return _tagged(b"e", _encode(type(value).__qualname__) + _encode(member))
     if isinstance(value, uuid.UUID):
         return _tagged(b"u", value.bytes)
     if isinstance(value, dt.datetime):
-        if value.utcoffset() is not None:
-            value = value.astimezone(dt.timezone.utc)
-        return _tagged(b"d", value.isoformat().encode())
-    if isinstance(value, (dt.date, dt.time)):
+        return _tagged(b"d", _encode_datetime(value))
+    if isinstance(value, dt.time):
+        return _tagged(b"t", _encode_time(value))
+    if isinstance(value, dt.date):
         return _tagged(b"t", value.isoformat().encode())
     if isinstance(value, dt.timedelta):
-        return _tagged(b"i", str(value // dt.timedelta(microseconds=1)).encode())
+        return _tagged(b"i", b"%d" % (value // _TICK))
     if isinstance(value, tuple):
         return _tagged(b"(", b"".join(map(_encode, value)))
     if isinstance(value, list):
@@ -77,15 +83,18 @@ def _encode(value: object) -> bytes:  # noqa: C901, PLR0911, PLR0912  # a table 
     if isinstance(value, Mapping):
         pairs = sorted(_encode(name) + _encode(content) for name, content in value.items())
         return _tagged(b"m", b"".join(pairs))
-    names = _field_names(value)
-    if names is not None:
-        fields = b"".join(_encode(getattr(value, name)) for name in names)
-        return _tagged(b"f", _encode(type(value).__qualname__) + fields)
-    message = (
+    fields = _compared_fields(value)
+    if fields is not None:
+        content = b"".join(map(_encode, fields))
+        return _tagged(b"f", _encode(type(value).__qualname__) + content)
+    raise _unstable(value)
+
+
+def _unstable(value: object) -> TypeError:
+    return TypeError(
         f"{type(value).__qualname__} has no content that is the same in every process, so it can "
         f"not choose a seat; give the pool a key= function that returns a str, int or tuple"
     )
-    raise TypeError(message)
 
 
 def _tagged(tag: bytes, content: bytes) -> bytes:
@@ -96,19 +105,53 @@ def _encode_number(value: float | decimal.Decimal | fractions.Fraction) -> bytes
     """Return one encoding for all numbers that are equal: 1, 1.0, True and Decimal(1)."""
     if isinstance(value, int):
         return b"%x/1" % value
-    if isinstance(value, (float, decimal.Decimal)) and not math.isfinite(value):
+    if isinstance(value, decimal.Decimal) and value.is_snan():
+        raise _unstable(value)  # it has no hash either
+    if isinstance(value, decimal.Decimal):
+        finite = value.is_finite()
+    else:
+        finite = isinstance(value, fractions.Fraction) or math.isfinite(value)
+    if not finite:
         return str(float(value)).encode()
     above, below = value.as_integer_ratio()
     return b"%x/%x" % (above, below)
 
 
-def _field_names(value: object) -> list[str] | None:
-    """Return the fields of a dataclass or attrs instance that compares by content."""
+def _encode_datetime(value: dt.datetime) -> bytes:
+    """Return one encoding for the same moment in all zones; times without a zone stand apart."""
+    # Equality overlooks the second pass of an hour that is repeated.
+    value = value.replace(fold=0)
+    offset = value.utcoffset()
+    if offset is not None:
+        try:
+            value = value.astimezone(dt.timezone.utc)
+        except OverflowError:  # it has no date in UTC
+            return b"%d" % ((value.replace(tzinfo=None) - dt.datetime.min - offset) // _TICK)  # noqa: DTZ901  # no zones left
+    return value.isoformat().encode()
+
+
+def _encode_time(value: dt.time) -> bytes:
+    """Return one encoding for the same time of day in all zones."""
+    offset = value.utcoffset()
+    if offset is None:
+        return value.replace(tzinfo=None).isoformat().encode()
+    clock = dt.timedelta(
+        hours=value.hour,
+        minutes=value.minute,
+        seconds=value.second,
+        microseconds=value.microsecond,
+    )
+    return b"%dZ" % ((clock - offset) // _TICK)
+
+
+def _compared_fields(value: object) -> list[object] | None:
+    """Return what a dataclass or attrs instance compares by, if it compares by content."""
     if type(value).__eq__ is object.__eq__:
         return None
     if attrs.has(type(value)):
-        return [field.name for field in attrs.fields(cast("Any", type(value))) if field.eq]
-    fields = getattr(type(value), "__dataclass_fields__", None)
-    if fields is None:
-        return None
-    return [name for name, field in fields.items() if field.compare]
+        fields = [field for field in attrs.fields(cast("Any", type(value))) if field.eq]
+        contents = [(getattr(value, field.name), field.eq_key) for field in fields]
+        return [content if key is None else key(content) for content, key in contents]
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name) for field in dataclasses.fields(value) if field.compare]
+    return None

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PRIORITY = checks.Check(
-    "a number, and no nan", checks.is_number, lambda value: value == value  # noqa: PLR0124
+    "a number, and no nan",
+    checks.is_number,
+    lambda value: value == value,  # noqa: PLR0124
 )
 
 

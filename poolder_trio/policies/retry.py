@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -25,11 +26,11 @@ def _is_error_type(value: object) -> bool:
 
 
 _BACKOFF = checks.Check(
-    "a number of seconds >= 0 or a function of the attempt",
+    "a finite number of seconds >= 0 or a function of the attempt",
     lambda value: checks.is_number(value) or callable(value),
-    lambda value: callable(value) or checks.at_least(0)(value),
+    lambda value: callable(value) or checks.at_least(0, finite=True)(value),
 )
-_FACTOR = checks.Check("a number >= 0", checks.is_number, checks.at_least(0))
+_FACTOR = checks.Check("a finite number >= 0", checks.is_number, checks.at_least(0, finite=True))
 _FRACTION = checks.Check(
     "a fraction from 0 to 1",
     checks.is_number,
@@ -72,11 +73,14 @@ class Retry:
         """
         if callable(self.backoff):
             seconds = self.backoff(attempt)
+            checks.FINITE_SECONDS("backoff(attempt)", seconds, "Retry")
+        elif not self.backoff:
+            seconds = 0.0
         else:
             try:
-                seconds = self.backoff * self.factor ** (attempt - 1)
+                seconds = self.backoff * float(self.factor) ** (attempt - 1)
             except OverflowError:
-                seconds = self.max_backoff
+                seconds = sys.float_info.max
         return min(self.max_backoff, seconds) * (1 + self.jitter * (2 * chance - 1))
 
     def next_try(

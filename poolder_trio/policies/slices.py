@@ -20,6 +20,7 @@ def next_stride(stride: int, done: int, spent: float, left: float) -> int:
         spent: the seconds they took.
         left: the seconds left of the slice.
     """
-    if spent <= 0:
-        return min(2 * stride, _LONGEST_STRIDE)
-    return max(1, min(2 * stride, _LONGEST_STRIDE, int(left * done / spent)))
+    longest = min(2 * stride, _LONGEST_STRIDE)
+    if left * done >= longest * spent:
+        return longest
+    return max(1, int(left * done / spent))

@@ -13,6 +13,7 @@ from poolder_trio import (
     RETRY,
     Backoff,
     Emit,
+    ErrorVerdict,
     Exit,
     Job,
     Pool,
@@ -30,7 +31,7 @@ from poolder_trio import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from poolder_trio.verdicts import Directive, ErrorVerdict
+    from poolder_trio.verdicts import Directive
 
 
 class Sizer(Worker[str, int]):
@@ -39,7 +40,7 @@ class Sizer(Worker[str, int]):
     priority = "high"
     hibernate_after = 60.0
 
-    async def handle_init(self, *, factor: int = 1) -> None:
+    async def handle_init(self, *, factor: int) -> None:
         self.factor = factor
 
     async def handle_job(self, job: str, /) -> int | Directive:
