@@ -81,7 +81,7 @@ class Worker(Options, Generic[M, R]):
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         for name in cls.HOOKS:
-            hook = vars(cls).get(name)
+            hook = cls.declared(name)
             # Workers are called from code that Ctrl-C does not interrupt; they are user code.
             if inspect.isfunction(hook):
                 trio.lowlevel.disable_ki_protection(hook)

@@ -66,6 +66,13 @@ def _plain(name: str) -> str:
     return name.replace("_", "").lower()
 
 
+_LONG = 6  # letters: below that, a word is an anagram of another by chance
+
+
+def _letters(name: str) -> list[str]:
+    return sorted(_plain(name))
+
+
 def _nearest(name: str, known: Iterable[str], cutoff: float) -> str | None:
     by_plain = {_plain(other): other for other in known}
     close = difflib.get_close_matches(_plain(name), by_plain, n=1, cutoff=cutoff)
@@ -78,9 +85,10 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def _refuse_misspelt(name: str, known: Iterable[str], where: str) -> None:
-    # 0.9 lets "model" pass beside "mode"; letters that changed places are a slip at any length.
+    # 0.9 lets "model" pass beside "mode". Letters that changed places are a slip, too.
+
     near = _nearest(name, known, 0.9) or next(
-        (other for other in known if sorted(_plain(other)) == sorted(_plain(name))), None
+        (other for other in known if len(name) >= _LONG and _letters(other) == _letters(name)), None
     )
     if near is not None:
         message = f"{where}.{name} nearly spells {near!r}: write that, or a name less like it"

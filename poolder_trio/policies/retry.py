@@ -80,7 +80,8 @@ class Retry:
             try:
                 seconds = self.backoff * float(self.factor) ** (attempt - 1)
             except OverflowError:
-                seconds = sys.float_info.max
+                seconds = math.inf
+            seconds = min(seconds, sys.float_info.max)  # an inf times 0 would be a nan
         return min(self.max_backoff, seconds) * (1 + self.jitter * (2 * chance - 1))
 
     def next_try(
