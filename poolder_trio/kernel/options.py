@@ -86,7 +86,6 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 def _refuse_misspelt(name: str, known: Iterable[str], where: str) -> None:
     # 0.9 lets "model" pass beside "mode". Letters that changed places are a slip, too.
-
     near = _nearest(name, known, 0.9) or next(
         (other for other in known if len(name) >= _LONG and _letters(other) == _letters(name)), None
     )
