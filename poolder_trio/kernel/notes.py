@@ -22,10 +22,10 @@ def describe(message: object) -> str:
 def add_note(error: BaseException, note: str) -> None:
     """Add a note as PEP 678 says, also on Python 3.10; the same note is added once.
 
-    An exception that takes no notes, because it is frozen, say, goes without: to fail here would
+    An exception that takes no notes goes without: to fail here would
     put another error in its place.
     """
     with contextlib.suppress(Exception):
         notes: list[str] = getattr(error, "__notes__", [])
         if note not in notes:
-            error.__notes__ = [*notes, note]
+            error.__dict__["__notes__"] = [*notes, note]
