@@ -285,16 +285,16 @@ class Pool(Service, Generic[M, R]):
             TypeError: nothing here looks at ``key`` or ``priority``, or the mode can't use the key.
         """
         router = self._router
-        if router is not None and router.quick and key is None and priority is None:
-            box = router.boxes[router.turn()]
+        next_box = None if router is None else router.next_box
+        if next_box is not None and key is None and priority is None and type(job) is not Job:
+            box = next_box()
             line = box.line
-            if type(job) is not Job:
-                # One append is atomic, for Ctrl-C too: this path needs no protection from it.
-                if len(line) < box.bound:
-                    line.append(job)
-                else:
-                    box.put_nowait(job)
-                return
+            # One append is atomic, for Ctrl-C too: this path needs no protection from it.
+            if len(line) < box.bound:
+                line.append(job)
+            else:
+                box.put_nowait(job)
+            return
         if self.mode == "broadcast":
             self._sending().send_to_all_nowait(job, key, priority)
         else:

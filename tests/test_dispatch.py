@@ -108,7 +108,7 @@ def test_round_robin_skips_nobody_when_it_is_told_a_size_that_it_has(size, resiz
     for resize in resizes:
         if resize:
             mode.resize(size)
-        dealt.append(mode.turn())
+        dealt.append(next(mode.turns))
     assert dealt == [n % size for n in range(len(resizes))]
 
 
@@ -116,7 +116,7 @@ def test_round_robin_skips_nobody_when_it_is_told_a_size_that_it_has(size, resiz
 def test_a_turn_is_a_pick(size, quick):
     mode = dispatch("round_robin")
     mode.resize(size)
-    dealt = [mode.turn() if turn else mode.pick(None, 0.0, [0] * size) for turn in quick]
+    dealt = [next(mode.turns) if turn else mode.pick(None, 0.0, [0] * size) for turn in quick]
     assert dealt == [n % size for n in range(len(quick))]
 
 

@@ -3,6 +3,7 @@
 import gc
 import math
 import random
+import sys
 import weakref
 from collections import Counter
 from decimal import Decimal
@@ -433,6 +434,31 @@ def test_what_left_the_room_is_let_go(order, rule):
     del items, item
     gc.collect()
     assert [ref() for ref in refs if ref() is not None] == []
+
+
+def size(room):
+    """Return the bytes of what a room keeps, the items themselves not counted."""
+    slots = [slot for kind in type(room).__mro__ for slot in getattr(kind, "__slots__", ())]
+    return sum(sys.getsizeof(getattr(room, slot)) for slot in slots)
+
+
+@every_order
+@pytest.mark.parametrize("way", ["pop", "remove", "discard", "drop"])
+def test_a_room_does_not_grow_with_what_passed_through_it(order, way):
+    limit = 2 if way == "drop" else math.inf
+    room = Queue(max=limit, order=order, overflow="drop_oldest").build()
+    sizes = []
+    kept = [Item(number) for number in range(5000)]  # each has an id of its own
+    for item in kept:
+        room.put(item, 0.0, key=item.value % 7, priority=item.value % 5)
+        if way == "pop" and len(room) > 1:
+            room.pop()
+        elif way == "remove" and len(room) > 1:
+            room.remove(item, 0.0)
+        elif way == "discard" and len(room) > 1:
+            room.discard(item)
+        sizes.append(size(room))
+    assert max(sizes[4000:]) <= max(sizes[:1000])
 
 
 # -- the rest of what a room can do

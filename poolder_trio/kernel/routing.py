@@ -44,12 +44,11 @@ class Router:
     """Knows the live seats, and asks the dispatch for one of them.
 
     Attributes:
-        boxes: the mailboxes among which the dispatch picks.
-        quick: whether ``boxes[turn()]`` is all there is to routing, as in round robin and where
-            there is one mailbox.
+        next_box: all there is to routing, as in round robin and where there is one mailbox;
+            ``None`` where there is more to it, or a look at each message is needed.
     """
 
-    __slots__ = ("_crew", "_dispatch", "_key", "_may_be_quick", "_stale", "boxes", "quick", "turn")
+    __slots__ = ("_crew", "_deal", "_dispatch", "_key", "_may_be_quick", "_stale", "next_box")
 
     def __init__(
         self,
@@ -64,18 +63,19 @@ class Router:
         self._key = key
         self._may_be_quick = may_be_quick
         self._stale = True
-        self.boxes: list[Mailbox] = []
-        self.quick = False
-        self.turn: Callable[[], int] = itertools.repeat(0).__next__
+        #: Deals out the mailboxes, where no look at the message or the loads is needed.
+        self._deal: Callable[[], Mailbox] | None = None
+        self.next_box: Callable[[], Mailbox] | None = None
 
     def changed(self) -> None:
         """Note that the live seats are others: look at them before the next job."""
         self._stale = True
-        self.quick = False
+        self.next_box = None
 
     def shut(self) -> None:
         """Be quick no more: each job is to be looked at on its way in."""
-        self._may_be_quick = self.quick = False
+        self._may_be_quick = False
+        self.next_box = None
 
     def own_key(self, message: object) -> Hashable:
         """Return what the component's ``key`` makes of ``message``; ``None`` if it has none."""
@@ -91,8 +91,11 @@ class Router:
         """
         if self._stale:
             self._refresh()
-        if self._dispatch is None or isinstance(self._dispatch, RoundRobin):
-            return self.boxes[self.turn()]
+        if self._deal is not None:
+            return self._deal()
+        if self._dispatch is None:
+            # A broadcast picks nobody; this is for the jobs of a worker that has gone.
+            return self._crew.live[0].box
         by_seat = getattr(self._dispatch, "by_seat", False)
         seats = self._crew.seats if by_seat else self._crew.live
         now = trio.current_time()
@@ -117,11 +120,11 @@ class Router:
 
     def _refresh(self) -> None:
         self._stale = False
-        shared = self._crew.shared
-        self.boxes = self.everyone() if shared is None else [shared]
-        if isinstance(self._dispatch, RoundRobin):
-            self._dispatch.resize(len(self.boxes))
-            self.turn = self._dispatch.turn
-            self.quick = self._may_be_quick
-        elif shared is not None:
-            self.quick = self._may_be_quick
+        if self._crew.shared is not None:
+            self._deal = itertools.repeat(self._crew.shared).__next__
+        elif isinstance(self._dispatch, RoundRobin):
+            boxes = self.everyone()
+            self._dispatch.resize(len(boxes))
+            self._deal = map(boxes.__getitem__, self._dispatch.turns).__next__
+        if self._may_be_quick:
+            self.next_box = self._deal

@@ -192,25 +192,28 @@ class Seat:
             await self._run(*again)
         crew, box, tally, handle = self.crew, self.box, self.crew.tally, self.worker.handle_job
         clock = crew.clock if crew.clocked else None
+        failure: Exception | None = None
+        stride = 1
         while not self.signal:
             try:
                 item = box.take()
             except IndexError:
+                stride = 1
                 item = await self._park()
                 if isinstance(item, Woken) or not box.received(item):
                     continue
             if clock is not None:
                 crew.watch()
             begun, share = perf_counter(), self._share / crew.awake
-            done, left, stride = 0, 1, 1
+            done, left = 0, stride
+            self.busy = True
             while True:
-                self.busy = True
                 if type(item) is Job:
+                    self.busy = True
                     await self._run(item)
                 else:
                     if clock is not None:
                         self._item, self.started = item, clock()
-                    failure = None
                     try:
                         reply = await handle(item)
                         if reply is not None and isinstance(reply, Directive):
@@ -222,18 +225,22 @@ class Seat:
                     else:
                         tally.completed += 1
                     if failure is not None:
-                        await self._run(self._record(item), failure)
+                        record, failed, failure = self._record(item), failure, None
+                        await self._run(record, failed)
+                        self.busy = True
                 if self.signal:
                     self.busy = False
                     return self._cut is None
                 left -= 1
                 if not left:
                     spent = perf_counter() - begun
+                    done += stride
                     if spent >= share:
                         self.busy = False
+                        # The next slice looks when half of it is over, if jobs stay as they are.
+                        stride = max(1, next_stride(stride, done, spent, share) // 2)
                         await trio.lowlevel.checkpoint()
                         break
-                    done += stride
                     stride = left = next_stride(stride, done, spent, share - spent)
                 try:
                     item = box.take()

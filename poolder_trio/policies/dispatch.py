@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from poolder_trio.policies.phash import phash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from poolder_trio.abc import Dispatch
 
@@ -17,25 +17,24 @@ if TYPE_CHECKING:
 class RoundRobin:
     """Each worker in turn, index 0 first."""
 
-    __slots__ = ("_size", "turn")
+    __slots__ = ("_size", "turns")
 
     def __init__(self) -> None:
         self._size = 0
-        #: The next index, without the call into Python that `pick` is; good until `resize`.
-        self.turn: Callable[[], int] = itertools.repeat(0).__next__
+        #: The indices to come, without the call into Python that `pick` is; good until `resize`.
+        self.turns: Iterator[int] = itertools.repeat(0)
 
     def resize(self, size: int) -> None:
         """Deal among ``size`` workers, going on where the last round stopped."""
-        start = self.turn() % size if self._size else 0
+        start = next(self.turns) % size
         self._size = size
-        rest = itertools.cycle(range(size))
-        self.turn = itertools.chain(range(start, size), rest).__next__
+        self.turns = itertools.cycle([*range(start, size), *range(start)])
 
     def pick(self, key: object, now: float, loads: Sequence[int]) -> int:  # noqa: ARG002
         """Return the next index in turn."""
         if len(loads) != self._size:
             self.resize(len(loads))
-        return self.turn()
+        return next(self.turns)
 
 
 class Random:
