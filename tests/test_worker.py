@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from poolder_trio import Pool, Queue, Restart, Worker
+from poolder_trio import HALT, Pool, Queue, Restart, Worker
 
 
 async def test_a_worker_knows_its_index_name_pool_and_arguments():
@@ -243,3 +243,32 @@ async def test_a_busy_worker_lets_others_run():
             await trio.lowlevel.checkpoint()
             ticks += 1
     assert ticks > 5
+
+
+# -- what is in hand
+
+
+async def test_the_job_in_hand_counts_as_running_whatever_ran_before_it_in_the_same_burst():
+    seen = []
+
+    class Counting(Worker):
+        async def handle_job(self, job):
+            stats = self.pool.statistics()
+            seen.append((job, stats.running, stats.submitted))
+            if job == "halted":
+                raise ValueError
+
+        async def handle_error(self, job, attempt, error):
+            return HALT
+
+    async with Pool(Counting, pool_size=1) as pool:
+        pool.pause()
+        async with trio.open_nursery() as nursery:
+            pool.cast_nowait("a")
+            nursery.start_soon(pool.call, "called")
+            await wait_all_tasks_blocked()
+            pool.cast_nowait("b")
+            pool.cast_nowait("halted")
+            pool.cast_nowait("c")
+            pool.resume()
+    assert seen == [(job, 1, 5) for job in ("a", "called", "b", "halted", "c")]

@@ -44,6 +44,7 @@ class Post:
         "_refusal",
         "_uses_keys",
         "accepting",
+        "looks_closer",
         "router",
     )
 
@@ -62,6 +63,8 @@ class Post:
         self._order = queue.order
         self._overflow = queue.overflow
         self._uses_keys = uses_keys or queue.order == "fair"
+        #: Whether a call's record needs more than the message: a key, or the time.
+        self.looks_closer = queue.order == "fair" or queue.overflow != "wait"
         self._records = records or queue.order in ("priority", "fair")
         self.router = router
         self.accepting = True
@@ -140,18 +143,14 @@ class Post:
                     break
             box = self._box(message, key, seat)
             job = self._record(message, box, key, priority, awaited=True)
-            if not inside.anywhere():
-                if await self._deliver(box, job):
+            with self._guard(box, "a call"):
+                if await self.deliver(box, job):
                     return await job.answer()
-            else:
-                with inside.waiting_for(self._crew, box, "a call"):
-                    if await self._deliver(box, job):
-                        return await job.answer()
         await trio.lowlevel.checkpoint()
         text = f"{self._crew.name} is closing: the call of its own handler is not going to run"
         raise JobAbandoned(text)
 
-    async def _deliver(self, box: Mailbox, job: Job[Any]) -> bool:
+    async def deliver(self, box: Mailbox, job: Job[Any]) -> bool:
         """Put ``job`` in, waiting for room if need be. Return ``False`` if ``box`` has closed."""
         try:
             box.put_nowait(job)

@@ -191,26 +191,45 @@ class Seat:
         if again is not None:
             await self._run(*again)
         crew, box, tally, handle = self.crew, self.box, self.crew.tally, self.worker.handle_job
+        answer = self.worker.handle_call
         clock = crew.clock if crew.clocked else None
+        plain = clock is None and crew.ledger.instruments is None
         failure: Exception | None = None
-        stride = 1
         while not self.signal:
             try:
                 item = box.take()
             except IndexError:
-                stride = 1
                 item = await self._park()
                 if isinstance(item, Woken) or not box.received(item):
                     continue
             if clock is not None:
                 crew.watch()
             begun, share = perf_counter(), self._share / crew.awake
-            done, left = 0, stride
+            done, left, stride = 0, 1, 1
             self.busy = True
             while True:
                 if type(item) is Job:
+                    if plain and item.awaited:
+                        # The first try of a call, without the frame that the other tries need.
+                        self._item, item.place, item.status = item, self, "running"
+                        item.attempt += 1
+                        try:
+                            reply = await answer(item.message)
+                            if reply is not None and isinstance(reply, Directive):
+                                reply = await self._obey(reply)
+                        except Exception as error:
+                            if self._cut is not None:
+                                raise
+                            failure = error
+                        else:
+                            self.busy = False
+                            crew.ledger.complete(item, reply)
+                        if failure is not None:
+                            failed, failure = failure, None
+                            await self._run(item, failed)
+                    else:
+                        await self._run(item)
                     self.busy = True
-                    await self._run(item)
                 else:
                     if clock is not None:
                         self._item, self.started = item, clock()
@@ -237,8 +256,6 @@ class Seat:
                     done += stride
                     if spent >= share:
                         self.busy = False
-                        # The next slice looks when half of it is over, if jobs stay as they are.
-                        stride = max(1, next_stride(stride, done, spent, share) // 2)
                         await trio.lowlevel.checkpoint()
                         break
                     stride = left = next_stride(stride, done, spent, share - spent)
