@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-import math
+import sys
 
 import attrs
 
@@ -37,7 +37,7 @@ class Backoff:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             message = f"Backoff takes a number of seconds, got {value!r}"
             raise TypeError(message)
-        if not 0 <= value < math.inf:
+        if not 0 <= value <= sys.float_info.max:
             message = f"Backoff takes a finite number of seconds >= 0, got {value!r}"
             raise ValueError(message)
 

@@ -205,6 +205,12 @@ def test_there_must_be_a_seat(size):
         phash("key", size)
 
 
+@pytest.mark.parametrize("size", [2.5, 2.0, math.nan, "10", None])
+def test_the_number_of_seats_is_a_whole_one(size):
+    with pytest.raises(TypeError):
+        phash("key", size)
+
+
 # -- the same everywhere
 
 

@@ -253,11 +253,12 @@ class Mailbox:
         if not self.parked or self.paused or not self._has_next():
             return False
         item = self._next()
-        handed = self._hand(item)
-        if not handed:
+        if not self._hand(item):
+            # Its worker is being cancelled, and what waits here goes elsewhere, in any order.
             self.restore(item)
+            return False
         self.admit()
-        return handed
+        return True
 
     @trio.lowlevel.enable_ki_protection
     def pause(self) -> None:

@@ -28,13 +28,18 @@ def phash(key: object, size: int) -> int:
 
     Args:
         key: str, bytes, a number, ``None``, an enum member, a UUID, a date or time, a tuple,
-            list, set or mapping of such, or a dataclass or attrs instance made of them.
+            list, set or mapping of such, or a dataclass or attrs instance made of them that
+            compares by its fields.
         size: the number of seats, at least 1.
 
     Raises:
-        TypeError: the key has no content that is the same in another process.
+        TypeError: the key has no content that is the same in another process, or ``size`` is
+            no int.
         ValueError: ``size`` is less than 1.
     """
+    if not isinstance(size, int):
+        message = f"size must be an int >= 1, got {size!r} (phash)"
+        raise TypeError(message)
     if size < 1:
         message = f"size must be an int >= 1, got {size!r} (phash)"
         raise ValueError(message)
