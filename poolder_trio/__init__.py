@@ -1,4 +1,4 @@
-"""Pools, batches, schedules and bounds for Trio: every component is a nursery."""
+"""Pools of stateful workers for Trio: every pool is a nursery."""
 
 from poolder_trio._version import __version__
 from poolder_trio.abc import Dispatch, Instrument

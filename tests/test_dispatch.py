@@ -103,20 +103,20 @@ def test_round_robin_goes_on_where_it_was_when_the_size_changes(before, count, a
 @given(sizes, st.lists(st.booleans(), max_size=30))
 def test_round_robin_skips_nobody_when_it_is_told_a_size_that_it_has(size, resizes):
     mode = dispatch("round_robin")
-    mode.resize(size)
+    turns = mode.deal(range(size))
     dealt = []
     for resize in resizes:
         if resize:
-            mode.resize(size)
-        dealt.append(next(mode.turns))
+            turns = mode.deal(range(size))
+        dealt.append(next(turns))
     assert dealt == [n % size for n in range(len(resizes))]
 
 
 @given(sizes, st.lists(st.booleans(), max_size=30))
 def test_a_turn_is_a_pick(size, quick):
     mode = dispatch("round_robin")
-    mode.resize(size)
-    dealt = [next(mode.turns) if turn else mode.pick(None, 0.0, [0] * size) for turn in quick]
+    turns = mode.deal(range(size))
+    dealt = [next(turns) if turn else mode.pick(None, 0.0, [0] * size) for turn in quick]
     assert dealt == [n % size for n in range(len(quick))]
 
 

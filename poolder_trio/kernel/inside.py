@@ -80,5 +80,5 @@ def waiting_for(crew: Crew, box: Mailbox, what: str) -> Generator[None]:
 def _hopeless(crew: Crew, what: str) -> str:
     return (
         f"{what} from inside a handler of {crew.name} would wait for that very handler, for ever: "
-        f"do it elsewhere, or start it in a nursery that the handler does not wait for"
+        f"return first and do it elsewhere, or use cast, which waits for nobody's reply"
     )

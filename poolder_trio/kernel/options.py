@@ -58,8 +58,14 @@ class Options:
 
 def _check_hook(name: str, value: object, where: str) -> None:
     if not inspect.iscoroutinefunction(value):
-        message = f"{name} must be an async def function, got {value!r} ({where})"
+        message = f"{name} must be an async def function, got {_described(value)} ({where})"
         raise TypeError(message)
+
+
+def _described(value: object) -> str:
+    if inspect.isasyncgenfunction(value):
+        return "an async generator: return instead of yielding"
+    return "a plain def: write async def" if inspect.isfunction(value) else repr(value)
 
 
 def _plain(name: str) -> str:
@@ -80,6 +86,8 @@ def _nearest(name: str, known: Iterable[str], cutoff: float) -> str | None:
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
+    if name in ("retry", "callbacks", "priority", "hibernate_after"):
+        return ": it is an option of the Worker, declared in its class"
     near = _nearest(name, known, 0.6)
     return f": did you mean {near!r}?" if near else f"; it has: {', '.join(sorted(known))}"
 

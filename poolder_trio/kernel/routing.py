@@ -123,8 +123,6 @@ class Router:
         if self._crew.shared is not None:
             self._deal = itertools.repeat(self._crew.shared).__next__
         elif isinstance(self._dispatch, RoundRobin):
-            boxes = self.everyone()
-            self._dispatch.resize(len(boxes))
-            self._deal = map(boxes.__getitem__, self._dispatch.turns).__next__
+            self._deal = self._dispatch.deal(self.everyone()).__next__
         if self._may_be_quick:
             self.next_box = self._deal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from poolder_trio.policies.phash import phash
 
@@ -13,28 +13,34 @@ if TYPE_CHECKING:
 
     from poolder_trio.abc import Dispatch
 
+T = TypeVar("T")
+
 
 class RoundRobin:
     """Each worker in turn, index 0 first."""
 
-    __slots__ = ("_size", "turns")
+    __slots__ = ("_dealt", "_turns")
 
     def __init__(self) -> None:
-        self._size = 0
-        #: The indices to come, without the call into Python that `pick` is; good until `resize`.
-        self.turns: Iterator[int] = itertools.repeat(0)
+        self._dealt: Sequence[Any] = ()
+        self._turns: Iterator[Any] = iter(())
 
-    def resize(self, size: int) -> None:
-        """Deal among ``size`` workers, going on where the last round stopped."""
-        start = next(self.turns) % size
-        self._size = size
-        self.turns = itertools.cycle([*range(start, size), *range(start)])
+    def deal(self, targets: Sequence[T]) -> Iterator[T]:
+        """Return ``targets`` in turn, for ever, going on where the last round stopped.
+
+        What it returns and `pick` take turns with one another; it is the one without a call into
+        Python.
+        """
+        start = self._dealt.index(next(self._turns)) % len(targets) if self._dealt else 0
+        self._dealt = targets
+        self._turns = itertools.cycle([*targets[start:], *targets[:start]])
+        return self._turns
 
     def pick(self, key: object, now: float, loads: Sequence[int]) -> int:  # noqa: ARG002
         """Return the next index in turn."""
-        if len(loads) != self._size:
-            self.resize(len(loads))
-        return next(self.turns)
+        if len(loads) != len(self._dealt):
+            self.deal(range(len(loads)))
+        return cast("int", next(self._turns))
 
 
 class Random:
