@@ -257,9 +257,11 @@ class Pool(Service, Generic[M, R]):
         if self._router is not None:
             self._router.changed()
 
-    def route_again(self, item: object) -> Mailbox:
+    def route_again(self, item: object) -> Mailbox | None:
         """Return a live seat's mailbox for a job whose seat is gone; the pool's crew calls this."""
         assert self._router is not None
+        if self.mode == "broadcast":
+            return None  # all others have got it, too
         message, key = (item.message, item.key) if type(item) is Job else (item, None)
         return self._router.route(message, key)
 
@@ -404,7 +406,7 @@ class Pool(Service, Generic[M, R]):
 
     def __getitem__(self, index: int) -> WorkerRef[M, R]:
         """Return seat ``index``; ``IndexError`` if there is none."""
-        post = self._sending()
+        post = self._seated()
         seats = self._crew.seats
         if not -len(seats) <= index < len(seats):
             message = f"{self._title} has seats 0 to {len(seats) - 1}, got {index}"
@@ -413,7 +415,7 @@ class Pool(Service, Generic[M, R]):
 
     def __iter__(self) -> Iterator[WorkerRef[M, R]]:
         """Yield the live seats, by index."""
-        post = self._sending()
+        post = self._seated()
         refs: list[WorkerRef[M, R]] = [WorkerRef(post, seat) for seat in self._crew.live]
         return iter(refs)
 
@@ -459,7 +461,7 @@ class Pool(Service, Generic[M, R]):
         checks.COUNT("size", size, f"{self._title}.resize")
         self._growing("resize")
         await self._stop(self._crew.live[size:])
-        while len(self._crew.live) < size:
+        while len(self._crew.live) + self._crew.starting < size:
             await self.start_child()
 
     async def _stop(self, seats: list[Seat]) -> None:
@@ -491,6 +493,12 @@ class Pool(Service, Generic[M, R]):
         if self._post is None:
             raise self._refusal()
         return self._post
+
+    def _seated(self) -> Post:
+        post = self._sending()
+        if self._crew.ended.value:
+            raise self._refusal()
+        return post
 
     def _growing(self, what: str) -> Post:
         if not self.dynamic:

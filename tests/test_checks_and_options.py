@@ -48,7 +48,7 @@ def declare(base, **attributes):
             checks.NATURAL, [0, 1, 10**30], [-1], [0.0, math.nan, False, "0", None], id="natural"
         ),
         pytest.param(
-            checks.COUNT_OR_NONE_WAIT,
+            checks.COUNT_FROM_0_OR_INF,
             [0, 1, 10**30, math.inf],
             [-1],
             [1.0, -math.inf, math.nan, True, "inf", None, Decimal("Infinity"), mock.ANY],
@@ -108,7 +108,7 @@ def test_a_check_tells_the_right_from_wrong_values_and_from_wrong_types(
     | st.text(max_size=3)
     | st.lists(st.none(), max_size=1),
 )
-@example(checks.COUNT_OR_NONE_WAIT, Decimal("Infinity"))
+@example(checks.COUNT_FROM_0_OR_INF, Decimal("Infinity"))
 @example(checks.FINITE_POSITIVE_SECONDS, 10**400)
 def test_a_check_raises_a_type_error_or_a_value_error_or_nothing(check, value):
     with contextlib.suppress(TypeError, ValueError):

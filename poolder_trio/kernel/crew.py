@@ -45,8 +45,8 @@ class Employer(Protocol):
     def crew_changed(self) -> None:
         """The live seats are others than before."""
 
-    def route_again(self, item: object) -> Mailbox:
-        """Return the mailbox of a live seat for an item whose own seat is gone."""
+    def route_again(self, item: object) -> Mailbox | None:
+        """Return a live seat's mailbox for an item whose seat is gone; ``None``: nobody's."""
         ...
 
     def close(self) -> None:
@@ -103,6 +103,8 @@ class Crew:
         self._live: list[Seat] | None = []
         self._gaps: list[int] = []
         self.awake = 0
+        #: How many workers are on their way, beside those that the crew began with.
+        self.starting = 0
         self.backing_off: dict[BackOff, None] = {}
         self.closing = False
         self.paused = False
@@ -143,7 +145,11 @@ class Crew:
     async def start_one(self, args: Mapping[str, object]) -> Seat:
         """Seat one more worker and return its seat when it is ready, or raise why it is not."""
         seat = self._new_seat()
-        await self.nursery.start(self._occupy_one, seat, args, name=seat.name)
+        self.starting += 1
+        try:
+            await self.nursery.start(self._occupy_one, seat, args, name=seat.name)
+        finally:
+            self.starting -= 1
         return seat
 
     async def _occupy_one(
@@ -164,7 +170,7 @@ class Crew:
                 # If another worker has failed to start, this one does not begin to.
                 await trio.lowlevel.checkpoint_if_cancelled()
                 while await self._shift(seat, args, ready):
-                    pass
+                    await trio.lowlevel.checkpoint()
         finally:
             seat.cut_off()
             self._gone(seat)
@@ -177,6 +183,7 @@ class Crew:
         try:
             await self._employ(seat, args, ready)
         except Exception as error:
+            seat.died(error)
             if not seat.opened:
                 raise
             replace = self._crashed(seat, error)
@@ -290,10 +297,23 @@ class Crew:
             self.ledger.abandon(item)
             return
         if not box.open:
-            box = self._employer.route_again(item)
+            elsewhere = self._route_again(item)
+            if elsewhere is None:
+                self.ledger.abandon(item)
+                return
+            box = elsewhere
         if type(item) is Job:
             item.place = box
         box.restore(item)
+
+    def _route_again(self, item: object) -> Mailbox | None:
+        try:
+            return self._employer.route_again(item)
+        except Exception:
+            # A send to a seat asks no key; its job may have none. It goes on, as jobs of an ended
+            # seat do: to a live one.
+            self.log.exception("job=%s: cannot be routed, goes to %s", item, self.live[0].name)
+            return self.live[0].box
 
     # -- rest, pause and end
 
@@ -372,24 +392,23 @@ class Crew:
     def cancel(self) -> None:
         """Abandon what waits, cancel what runs, and let the workers go."""
         self.close()
-        for box in self.boxes:
-            for item in box.close():
-                self.ledger.abandon(item)
-        for back_off in list(self.backing_off):
-            back_off.end()
+        self._abandon_what_waits()
         for seat in self.seats:
             seat.alive = False
             seat.life.cancel()
         self._changed()
 
-    def _end(self) -> None:
-        """Every worker has gone."""
-        self.closing = True
+    def _abandon_what_waits(self) -> None:
         for box in self.boxes:
             for item in box.close():
                 self.ledger.abandon(item)
         for back_off in list(self.backing_off):
             back_off.end()
+
+    def _end(self) -> None:
+        """Every worker has gone."""
+        self.closing = True
+        self._abandon_what_waits()
         self.timers.stop()
         self._idle.value = True
         self.ended.value = True

@@ -51,19 +51,20 @@ class Gate:
     So a job that is taken back uses no slot, and the order in which jobs wait stays the queue's.
     """
 
-    __slots__ = ("_ready", "_slots", "_timer", "_timers")
+    __slots__ = ("_opening", "_ready", "_slots", "_timer", "_timers")
 
     def __init__(self, rate: Rate, timers: Timers) -> None:
         self._slots = rate.build()
         self._timers = timers
         self._timer: Timer | None = None
+        self._opening = False
         #: Those who could start something, in the order in which they may.
         self._ready: OrderedDict[Starter, None] = OrderedDict()
 
     def enter(self, starter: Starter) -> bool:
         """Use a slot if one is open; else have ``starter`` called when its turn comes."""
         now = trio.current_time()
-        if not self._ready and self._slots.next(now) <= now:
+        if not self._ready and not self._opening and self._slots.next(now) <= now:
             self._slots.take(now)
             return True
         self._ready.setdefault(starter)
@@ -80,7 +81,7 @@ class Gate:
             await turn.wait()
 
     def _wake_at(self, due: float) -> None:
-        if self._timer is None:
+        if self._timer is None and not self._opening:
             self._timer = self._timers.at(due, self._open)
 
     @trio.lowlevel.enable_ki_protection
@@ -89,7 +90,11 @@ class Gate:
         now = trio.current_time()
         while self._ready and self._slots.next(now) <= now:
             starter, _ = self._ready.popitem(last=False)
-            if starter.start_one():
+            # What is let into the room while this one starts must not use the same slot.
+            self._opening = True
+            started = starter.start_one()
+            self._opening = False
+            if started:
                 self._slots.take(now, waited=True)
                 self._ready.setdefault(starter)
         if self._ready:

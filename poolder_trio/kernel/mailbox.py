@@ -132,7 +132,7 @@ class Mailbox:
         if len(self.line) < self.bound:
             self.line.append(item)
             return
-        if self._may_hand_over() and self._may_start() and self._hand(item):
+        if not len(self.room) and self._may_hand_over() and self._may_start() and self._hand(item):
             return
         if self._waiters:
             raise QueueFull(self._full())
@@ -163,7 +163,8 @@ class Mailbox:
     @trio.lowlevel.enable_ki_protection
     def restore(self, item: object) -> None:
         """Take in an item that was accepted before, whatever the bound."""
-        if not (self._may_start() and self._hand(item)):
+        # Where starts wait for their slot, workers are parked while others wait before this one.
+        if len(self.room) or not (self._may_start() and self._hand(item)):
             key, priority = _rank(item)
             self.room.restore(item, trio.current_time(), key=key, priority=priority)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import reprlib
 
+import trio
+
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
 _LONGEST = 300
 
 
+@trio.lowlevel.disable_ki_protection
 def describe(message: object) -> str:
     """Return a short repr, whatever ``repr`` itself does."""
     try:

@@ -11,6 +11,7 @@ from poolder_trio.errors import Closed, JobAbandoned, QueueFull, TooManyRequests
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.mailbox import Parcel
+from poolder_trio.policies.ranked import PRIORITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -231,8 +232,11 @@ class Post:
             full = self._put_in_each(self.router.everyone(), message, key, priority)
             for box, item in full:
                 with self._guard(box, "a broadcast to a full inbox"):
-                    if await box.wait_for_room([Parcel(box, item)]):
-                        self._accepted(item)
+                    sent = await box.wait_for_room([Parcel(box, item)])
+                if sent:
+                    self._accepted(item)
+                elif self._is_late(message):
+                    break
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _put_in_each(
@@ -264,6 +268,8 @@ class Post:
         if key is not None and not self._uses_keys:
             wrong = f"key={key!r} needs a mode or a queue that looks at keys, such as order='fair'"
             raise TypeError(wrong)
+        if priority is not None:
+            PRIORITY("priority", priority, self._crew.name)
 
     def require_accepting(self) -> None:
         """Raise `Closed` unless messages are accepted."""
@@ -305,8 +311,10 @@ class Post:
         *,
         awaited: bool = False,
     ) -> Job[Any]:
-        if key is None and self._order == "fair":
-            key = self.router.own_key(message)
+        if self._order == "fair":
+            if key is None:
+                key = self.router.own_key(message)
+            hash(key)  # a key without one is refused here, before anything is sent
         return Job(
             message,
             box,

@@ -48,7 +48,16 @@ class Router:
             ``None`` where there is more to it, or a look at each message is needed.
     """
 
-    __slots__ = ("_crew", "_deal", "_dispatch", "_key", "_may_be_quick", "_stale", "next_box")
+    __slots__ = (
+        "_crew",
+        "_deal",
+        "_dispatch",
+        "_key",
+        "_may_be_quick",
+        "_seats",
+        "_stale",
+        "next_box",
+    )
 
     def __init__(
         self,
@@ -63,6 +72,7 @@ class Router:
         self._key = key
         self._may_be_quick = may_be_quick
         self._stale = True
+        self._seats: list[Seat] = []
         #: Deals out the mailboxes, where no look at the message or the loads is needed.
         self._deal: Callable[[], Mailbox] | None = None
         self.next_box: Callable[[], Mailbox] | None = None
@@ -70,6 +80,7 @@ class Router:
     def changed(self) -> None:
         """Note that the live seats are others: look at them before the next job."""
         self._stale = True
+        self._seats = []
         self.next_box = None
 
     def shut(self) -> None:
@@ -93,11 +104,9 @@ class Router:
             self._refresh()
         if self._deal is not None:
             return self._deal()
-        if self._dispatch is None:
-            # A broadcast picks nobody; this is for the jobs of a worker that has gone.
-            return self._crew.live[0].box
+        assert self._dispatch is not None, "a broadcast is not routed"
         by_seat = getattr(self._dispatch, "by_seat", False)
-        seats = self._crew.seats if by_seat else self._crew.live
+        seats = self._seats if by_seat else self._crew.live
         now = trio.current_time()
         key = given
         if key is None:
@@ -120,6 +129,10 @@ class Router:
 
     def _refresh(self) -> None:
         self._stale = False
+        # Without those that have never been ready: until they are, their keys stay where they are.
+        self._seats = list(self._crew.seats)
+        while self._seats and not self._seats[-1].opened:
+            self._seats.pop()
         if self._crew.shared is not None:
             self._deal = itertools.repeat(self._crew.shared).__next__
         elif isinstance(self._dispatch, RoundRobin):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from poolder_trio.errors import JobHalted, JobTimeout
+from poolder_trio.errors import JobHalted, JobTimeout, WorkerCrashed
 from poolder_trio.kernel.backoff import BackOff
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.notes import add_note, describe
@@ -207,6 +207,7 @@ class Seat:
             begun, share = perf_counter(), self._share / crew.awake
             done, left, stride = 0, 1, 1
             self.busy = True
+            self.hibernated = False
             while True:
                 if type(item) is Job:
                     if plain and item.awaited:
@@ -348,6 +349,10 @@ class Seat:
             if second is not error and second.__context__ is None:
                 second.__context__ = error
             error = second
+        if self._cut is Cut.CANCEL:
+            self.busy = False
+            crew.ledger.cancel(job, "ran")
+            return False
         if wait is None:
             self.busy = False
             self._give_up(job, error, halted=verdict is HALT)
@@ -439,6 +444,20 @@ class Seat:
         else:
             self._give_up(job, clean_up, halted=False)
         return None
+
+    @trio.lowlevel.enable_ki_protection
+    def died(self, error: Exception) -> None:
+        """Fail the job in hand, if there is one: its worker was ended under it by ``error``."""
+        if not self.busy:
+            return
+        self.busy = False
+        item = self._item
+        if type(item) is Job and item.place is self:
+            crash = WorkerCrashed(f"{self.name} was ended under job {describe(item.message)}")
+            crash.__cause__ = error
+            self.crew.ledger.fail(item, crash)
+        else:
+            self.crew.tally.failed += 1
 
     def in_hand(self) -> str:
         """Return a short description of the job in hand, where the crew is clocked."""

@@ -16,7 +16,7 @@ from poolder_trio.kernel.options import Options
 from poolder_trio.policies import checks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     import trio_util
@@ -95,6 +95,8 @@ class Service(Options):
 
     _stage = Stage.NEW
     _engine: Engine | None = None
+    #: What was asked for while the workers were starting, to be done when they have.
+    _early_end: Callable[[], None] | None = None
     _exit: AsyncExitStack
 
     async def _start(self, nursery: trio.Nursery) -> Engine:
@@ -122,12 +124,14 @@ class Service(Options):
                 registry.register(self.name, self)
                 stack.callback(registry.unregister, self.name)
             self._stage = Stage.OPENING
-            self._engine = None
+            self._engine = self._early_end = None
             stack.callback(self._end)
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.push_async_exit(self._leave)
             await self._start(nursery)
             self._stage = Stage.OPEN
+            if self._early_end is not None:
+                self._early_end()
             await self._opened()
             self._exit = stack.pop_all()
         return self
@@ -157,6 +161,7 @@ class Service(Options):
                     drained = True
         finally:
             if not drained:
+                self._stage = Stage.CLOSING
                 self.cancel()
 
     def _end(self) -> None:
@@ -172,6 +177,9 @@ class Service(Options):
 
     def close(self) -> None:
         """Accept no more. What was accepted is finished; the block goes on."""
+        if self._stage is Stage.OPENING:
+            self._early_end = self._early_end or self.close
+            return
         if self._stage is Stage.OPEN:
             self._stage = Stage.CLOSING
         if self._engine is not None:
@@ -179,6 +187,9 @@ class Service(Options):
 
     def cancel(self) -> None:
         """Accept no more, abandon what waits, and cancel what runs. The block goes on."""
+        if self._stage is Stage.OPENING:
+            self._early_end = self.cancel
+            return
         self.close()
         if self._engine is not None:
             self._engine.cancel()

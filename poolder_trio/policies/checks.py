@@ -86,7 +86,7 @@ def instance_of(kind: type, expected: str) -> Check:
 
 
 COUNT = Check("an int >= 1", is_int, at_least(1))
-COUNT_OR_NONE_WAIT = Check(
+COUNT_FROM_0_OR_INF = Check(
     "an int >= 0 or math.inf",
     lambda v: is_int(v) or (isinstance(v, float) and v == math.inf),
     at_least(0),

@@ -87,7 +87,7 @@ class Queue:
             ``"drop_newest"``: drop the newcomer.
     """
 
-    max: float = attrs.field(default=1000, validator=checks.COUNT_OR_NONE_WAIT.field)
+    max: float = attrs.field(default=1000, validator=checks.COUNT_FROM_0_OR_INF.field)
     order: str = attrs.field(default="fifo", validator=checks.one_of(*_ORDERS).field)
     overflow: str = attrs.field(
         default="wait",

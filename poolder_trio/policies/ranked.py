@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PRIORITY = checks.Check(
+PRIORITY = checks.Check(
     "a number, and no nan",
     checks.is_number,
     lambda value: value == value,  # noqa: PLR0124
@@ -141,7 +141,7 @@ class Priority(_Ranked[T]):
         self._heap: list[tuple[float, int]] = []
 
     def _check(self, key: Hashable, priority: float) -> None:  # noqa: ARG002
-        _PRIORITY("priority", priority, "put")
+        PRIORITY("priority", priority, "put")
 
     def _enter(self, number: int, key: Hashable, priority: float) -> None:  # noqa: ARG002
         heapq.heappush(self._heap, (-priority, number))
