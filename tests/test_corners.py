@@ -200,6 +200,7 @@ async def test_a_broadcast_job_of_a_worker_that_is_stopped_runs_twice_nowhere(au
 
     async with Pool(Slow, pool_size=2, mode="broadcast", dynamic=True) as pool:
         await pool.cast_many("abc")
+        await wait_all_tasks_blocked()
         await pool.stop_child()
     assert sorted(seen) == [(0, "a"), (0, "b"), (0, "c"), (1, "a")]
     assert pool.report.abandoned == ("b", "c")
