@@ -484,9 +484,10 @@ def test_the_line_of_a_fifo_room_is_the_room():
 
 def test_there_is_no_line_while_there_is_anything_to_skip_in_it():
     room = Queue().build()
-    fill(room, "abc")
+    items = ["a", "b", "c"]
+    fill(room, items)
     line = room.line
-    room.discard("a")
+    room.discard(items[0])
     assert room.line is None
     assert drain(room) == ["b", "c"]
     assert room.line is line
