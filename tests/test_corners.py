@@ -206,6 +206,31 @@ async def test_a_broadcast_job_of_a_worker_that_is_stopped_runs_twice_nowhere(au
     assert pool.report.abandoned == ("b", "c")
 
 
+@pytest.mark.parametrize("why", ["rate", "pause"])
+async def test_a_pool_is_idle_when_the_last_job_that_waited_was_taken_back(why, autojump_clock):
+    class Quick(Worker):
+        async def handle_job(self, job):
+            pass
+
+    async with Pool(Quick, pool_size=1, rate=Rate(0.01) if why == "rate" else None) as pool:
+        await pool.call(0)
+        if why == "pause":
+            pool.pause()
+        scope = trio.CancelScope()
+
+        async def call():
+            with scope:
+                await pool.call(1)
+
+        with trio.fail_after(50):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call)
+                await wait_all_tasks_blocked()
+                nursery.start_soon(pool.wait_idle)
+                await wait_all_tasks_blocked()
+                scope.cancel()
+
+
 async def test_two_that_resize_at_once_end_at_the_size_they_asked_for(autojump_clock):
     class Slow(Worker):
         async def handle_init(self):

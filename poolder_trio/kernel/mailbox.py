@@ -302,6 +302,8 @@ class Mailbox:
         self.room.discard(job)
         self.crew.ledger.cancel(job, "waited")
         self.admit()
+        # With a rate, or paused, workers rest while jobs wait: this may have been the last.
+        self.crew.check_idle()
         return True
 
     @trio.lowlevel.enable_ki_protection
