@@ -6,7 +6,8 @@ project = "poolder_trio"
 copyright = "the poolder_trio developers"
 version = release = poolder_trio.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+napoleon_custom_sections = [("Options", "params_style")]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 

@@ -135,7 +135,9 @@ class Pool(Service, Generic[M, R]):
 
     Leaving the block waits until every accepted job has ended; then nothing of the pool runs.
 
-    Options, declared in a subclass or passed:
+    Options are declared in a subclass, as class attributes, or passed.
+
+    Options:
         worker: the `Worker` subclass.
         pool_size: how many workers.
         mode: which worker gets a job: ``"round_robin"``, ``"random"``, ``"monotonic"``,

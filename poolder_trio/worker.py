@@ -43,7 +43,9 @@ class Worker(Options, Generic[M, R]):
     `handle_job`, and give the class to a pool, which makes one instance per seat; after a crash
     it makes a fresh one.
 
-    Options, as class attributes:
+    Options are class attributes.
+
+    Options:
         retry: a `Retry`: how often a job is tried.
         callbacks: functions, sync or async, that ``Emit(name, *args)`` calls by name.
         priority: a share of the event loop. All workers of a pool together hold it for at most
