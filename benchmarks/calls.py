@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -50,16 +51,16 @@ async def pool(n: int, count: int) -> float:
     return spent * 1e6
 
 
-async def channel(n: int, count: int, *, wait: bool) -> float:
-    """Send the request with an `Event` and a slot for the reply.
+async def channel(n: int, count: int, *, places: float = math.inf, wait: bool = True) -> float:
+    """Send each request with an `Event` and a slot for the reply.
 
     Args:
         n: how many calls.
         count: how many callers.
-        wait: whether to ``await send``, with no place in the channel; else ``send_nowait``, with
-            a place for each request.
+        places: how many requests may wait in the channel.
+        wait: whether to ``await send``; else ``send_nowait``.
     """
-    send, receive = trio.open_memory_channel[Slip](0 if wait else math.inf)
+    send, receive = trio.open_memory_channel[Slip](places)
 
     async def work(receive: trio.MemoryReceiveChannel[Slip], worker: Noop) -> None:
         async with receive:
@@ -126,14 +127,18 @@ def contest(count: int, least: float | None) -> Contest:
         [
             Contestant("Pool.call", lambda n: trio.run(pool, n, count)),
             Contestant(
-                "memory channel, send_nowait, Event",
-                lambda n: trio.run(lambda: channel(n, count, wait=False)),
+                "memory channel, await send, Event",
+                lambda n: trio.run(partial(channel, n, count)),
                 least=least,
             ),
             Contestant(
-                "memory channel, await send, Event",
-                lambda n: trio.run(lambda: channel(n, count, wait=True)),
+                "memory channel without places, await send, Event",
+                lambda n: trio.run(partial(channel, n, count, places=0)),
                 least=least,
+            ),
+            Contestant(
+                "memory channel, send_nowait, Event",
+                lambda n: trio.run(partial(channel, n, count, wait=False)),
             ),
             Contestant(
                 "asyncio.Queue, put_nowait, Future",

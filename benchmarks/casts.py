@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from time import perf_counter
 
 import trio
@@ -107,12 +108,12 @@ CONTESTS = [
             ),
             Contestant(
                 "memory channel, send_nowait, async for",
-                lambda n: trio.run(lambda: channel(n, wait=False)),
+                lambda n: trio.run(partial(channel, n, wait=False)),
                 least=5,
             ),
             Contestant(
-                "memory channel, await send, async for",
-                lambda n: trio.run(lambda: channel(n, wait=True)),
+                "memory channel without places, await send, async for",
+                lambda n: trio.run(partial(channel, n, wait=True)),
                 least=5,
             ),
             Contestant("nursery and CapacityLimiter", lambda n: trio.run(task_each, n)),

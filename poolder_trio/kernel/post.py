@@ -231,12 +231,23 @@ class Post:
         if not self._is_late(message):
             full = self._put_in_each(self.router.everyone(), message, key, priority)
             for box, item in full:
-                with self._guard(box, "a broadcast to a full inbox"):
-                    sent = await box.wait_for_room([Parcel(box, item)])
-                if sent:
-                    self._accepted(item)
-                elif self._is_late(message):
-                    break
+                # While this waited for another box, this one may have got room, or have closed.
+                if not (self.accepting and box.open):
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    if self._is_late(message):
+                        break
+                    continue
+                try:
+                    box.put_nowait(item)
+                except QueueFull:
+                    with self._guard(box, "a broadcast to a full inbox"):
+                        sent = await box.wait_for_room([Parcel(box, item)])
+                    if not sent:
+                        await trio.lowlevel.checkpoint_if_cancelled()
+                        if self._is_late(message):
+                            break
+                        continue
+                self._accepted(item)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _put_in_each(
