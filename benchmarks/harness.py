@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ def show(contest: Contest, *, repeats: int, most: int | None = None) -> bool:
     all_hold = True
     print(f"\n{contest.title}\n{'':{width}}  {contest.unit:>11}   ratio   demanded")
     for contestant, figure in zip(contest.contestants, medians, strict=True):
-        ratio = figure / medians[0]
+        ratio = figure / medians[0] if medians[0] else math.nan
         demand, holds = contestant.verdict(figure, ratio)
         row = f"{contestant.name:{width}}  {figure:11.3f}  {ratio:6.2f}   {demand:14}"
         if demand and most is None:

@@ -23,7 +23,7 @@ class Noop(Worker[int, int]):
 
     done = 0
 
-    async def handle_init(self, *, staff: list[Noop]) -> None:  # type: ignore[override]
+    async def handle_init(self, *, staff: list[Noop]) -> None:
         """Join those whose counts are added up in the end."""
         staff.append(self)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,9 @@ class Parcel:
 
 
 _NOTHING: deque[object] = deque()
+
+#: CPython compares integers of one digit faster; beyond it, items take the longer way in.
+_SMALL = 2**30 - 1
 
 
 def _take_nothing() -> object:
@@ -105,7 +107,7 @@ class Mailbox:
         self.line: deque[object] = line if plain and line is not None else _NOTHING
         self.bound = -1
         if plain and (self.paused or not self.parked):
-            self.bound = int(min(self.room.max, sys.maxsize)) - self.room.reserved
+            self.bound = int(min(self.room.max, _SMALL)) - self.room.reserved
         self.take: Callable[[], object]
         if self.paused:
             self.take = _take_nothing

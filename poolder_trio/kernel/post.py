@@ -109,7 +109,7 @@ class Post:
     ) -> None:
         """Send a message that nobody waits for; wait for room, where the rule says so."""
         self._check(key, priority)
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await trio.lowlevel.checkpoint()
         while not self._is_late(message):
             box = self._box(message, key, seat)
             item = self._item(message, box, key, priority)
@@ -117,14 +117,10 @@ class Post:
                 box.put_nowait(item)
             except QueueFull:
                 with self._guard(box, "a send to a full inbox"):
-                    sent = await box.wait_for_room([Parcel(box, item)])
-                if sent:
-                    self._accepted(item)
-                    return
-            else:
-                self._accepted(item)
-                break
-        await trio.lowlevel.cancel_shielded_checkpoint()
+                    if not await box.wait_for_room([Parcel(box, item)]):
+                        continue
+            self._accepted(item)
+            return
 
     async def call(
         self,
@@ -173,7 +169,7 @@ class Post:
     ) -> None:
         """Send messages in order, with none between: wait for room for the first, then take all."""
         self._check(key, priority)
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await trio.lowlevel.checkpoint()
         while messages and not self._is_late(*messages):
             parcels = [
                 Parcel(box, self._item(message, box, key, priority))
@@ -188,8 +184,7 @@ class Post:
                         continue
             for parcel in parcels:
                 self._accepted(parcel.item)
-            break
-        await trio.lowlevel.cancel_shielded_checkpoint()
+            return
 
     @trio.lowlevel.enable_ki_protection
     def _send_all(self, parcels: list[Parcel]) -> None:
