@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
-__all__ = ["Dispatch", "Instrument"]
+__all__ = ["Dispatch", "Executor", "Instrument", "Run"]
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -61,3 +64,34 @@ class Instrument:
 
     def worker_crashed(self, source: object, worker: object, error: Exception) -> None:
         """``worker`` ended by ``error``; ``restart`` decides what follows."""
+
+
+class Run(Protocol):
+    """Runs functions in the place that an `Executor` opened."""
+
+    async def __call__(self, fn: Callable[..., T], args: tuple[object, ...]) -> T:
+        """Return what ``fn(*args)`` returns, or raise what it raises.
+
+        Cancelled, it ends the function where it runs, as far as that place allows, and leaves.
+
+        Raises:
+            WorkerCrashed: what ran the function died under it.
+        """
+        ...
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Where functions run, if not in tasks of this Trio. It only describes, and holds no state."""
+
+    def check(self, fn: object) -> None:
+        """Raise ``TypeError`` if ``fn`` cannot run here, and say what can; called for each job."""
+        ...
+
+    def open(self, *, idle: float) -> AbstractAsyncContextManager[Run]:
+        """Open the place, for as long as a component is open.
+
+        Args:
+            idle: seconds after which what is idle there may end; it comes back when needed.
+        """
+        ...
