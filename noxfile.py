@@ -111,7 +111,7 @@ def demo(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """Measure against peers in one run and print the ratios; arguments after -- go to it."""
-    session.install(".")
+    install(session, "bench", ".")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

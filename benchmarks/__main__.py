@@ -7,7 +7,7 @@ import platform
 import sys
 from importlib import metadata
 
-from benchmarks import bounded, calls, casts, lag, memory, options
+from benchmarks import bounded, calls, casts, functions, lag, memory, options
 from benchmarks.harness import show
 
 TOPICS = {
@@ -15,6 +15,7 @@ TOPICS = {
     "options": options.CONTESTS,
     "calls": calls.CONTESTS,
     "bounded": bounded.CONTESTS,
+    "functions": functions.CONTESTS,
     "memory": memory.CONTESTS,
     "lag": lag.CONTESTS,
 }

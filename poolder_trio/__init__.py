@@ -1,7 +1,7 @@
 """Pools of stateful workers for Trio: every pool is a nursery."""
 
 from poolder_trio._version import __version__
-from poolder_trio.abc import Dispatch, Instrument
+from poolder_trio.abc import Dispatch, Executor, Instrument
 from poolder_trio.errors import (
     Closed,
     DuplicateName,
@@ -17,7 +17,10 @@ from poolder_trio.errors import (
     TooManyRequests,
     WorkerCrashed,
 )
+from poolder_trio.executors.process import ProcessExecutor
+from poolder_trio.executors.thread import ThreadExecutor
 from poolder_trio.kernel.accounts import ShutdownReport, Statistics
+from poolder_trio.kernel.gather import as_completed, await_many
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.registry import whereis
 from poolder_trio.policies.phash import phash
@@ -26,6 +29,7 @@ from poolder_trio.policies.rate import Rate
 from poolder_trio.policies.restart import Restart
 from poolder_trio.policies.retry import Retry
 from poolder_trio.pool import Pool, WorkerRef
+from poolder_trio.tasker import Tasker
 from poolder_trio.verdicts import HALT, RETRY, Backoff, Emit, ErrorVerdict, Exit, Stop
 from poolder_trio.worker import Worker
 
@@ -38,6 +42,7 @@ __all__ = [
     "DuplicateName",
     "Emit",
     "ErrorVerdict",
+    "Executor",
     "Exit",
     "Instrument",
     "Job",
@@ -49,6 +54,7 @@ __all__ = [
     "JobTimeout",
     "Pool",
     "PoolderError",
+    "ProcessExecutor",
     "Queue",
     "QueueFull",
     "Rate",
@@ -58,11 +64,15 @@ __all__ = [
     "ShutdownReport",
     "Statistics",
     "Stop",
+    "Tasker",
+    "ThreadExecutor",
     "TooManyRequests",
     "Worker",
     "WorkerCrashed",
     "WorkerRef",
     "__version__",
+    "as_completed",
+    "await_many",
     "phash",
     "whereis",
 ]

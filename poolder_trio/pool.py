@@ -264,7 +264,7 @@ class Pool(Service, Generic[M, R]):
         assert self._router is not None
         if self.mode == "broadcast":
             return None  # all others have got it, too
-        message, key = (item.message, item.key) if type(item) is Job else (item, None)
+        message, key = (item.message, item.rank.key) if type(item) is Job else (item, None)
         return self._router.route(message, key)
 
     # -- for users to override
@@ -352,7 +352,7 @@ class Pool(Service, Generic[M, R]):
             return cast("R", await post.call(request, key, priority))
         # What is left needs none of the layers below: this is a third of the cost of a call.
         box = next_box()
-        job: Job[R] = Job(request, box, awaited=True)
+        job: Job[R] = Job(request, box, True)  # noqa: FBT003
         if len(box.line) < box.bound:
             box.line.append(job)
         elif not await post.deliver(box, job):

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from poolder_trio.kernel.job import Job
+    from poolder_trio.kernel.job import Job, Status
     from poolder_trio.kernel.mailbox import Mailbox
 
 
 class BackOff:
     """Holds a job until its next try. It keeps its place in the ``max`` of its waiting room."""
 
-    __slots__ = ("_box", "_job", "_timer")
+    __slots__ = ("_job", "_timer", "box")
+
+    status: ClassVar[Status] = "backing-off"
 
     @trio.lowlevel.enable_ki_protection
     def __init__(self, job: Job[Any], box: Mailbox, seconds: float) -> None:
         self._job = job
-        self._box = box
+        self.box = box
         job.place = self
-        job.status = "backing-off"
         box.room.reserved += 1
         box.rearm()
         box.crew.backing_off[self] = None
@@ -31,19 +32,18 @@ class BackOff:
 
     def _over(self) -> None:
         self._leave()
-        self._job.status = "waiting"
-        self._box.crew.restore(self._box, self._job)
-        self._box.admit()
-        self._box.crew.check_idle()
+        self.box.crew.restore(self.box, self._job)
+        self.box.admit()
+        self.box.crew.check_idle()
 
     @trio.lowlevel.enable_ki_protection
     def withdraw(self, job: Job[Any]) -> bool:
         """End the job."""
         self._timer.cancel()
         self._leave()
-        self._box.crew.ledger.cancel(job, "backed off")
-        self._box.admit()
-        self._box.crew.check_idle()
+        self.box.crew.ledger.cancel(job, "backed off")
+        self.box.admit()
+        self.box.crew.check_idle()
         return True
 
     def end(self) -> None:
@@ -51,5 +51,5 @@ class BackOff:
         self.withdraw(self._job)
 
     def _leave(self) -> None:
-        del self._box.crew.backing_off[self]
-        self._box.room.reserved -= 1
+        del self.box.crew.backing_off[self]
+        self.box.room.reserved -= 1

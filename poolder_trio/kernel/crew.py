@@ -24,7 +24,7 @@ from poolder_trio.policies.restart import AfterCrash
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from poolder_trio.kernel.accounts import Statistics
     from poolder_trio.kernel.backoff import BackOff
@@ -60,9 +60,13 @@ class Rules:
     queue: Queue
     restart: Restart
     shared: bool = False
-    rate: Rate | None = None
+    rate: Rate | Sequence[Rate] | None = None
     job_timeout: float = math.inf
     overrun_warning: float = math.inf
+    #: ``None``: workers are seated by hand. Else so many at most run functions: all are alike, so
+    #: they are called in when there is something to do, and a crash replaces none of them.
+    limit: int | None = None
+    limit_per_key: int | None = None
 
 
 class Crew:
@@ -99,6 +103,10 @@ class Crew:
             if limit < math.inf
         ]
         self.clocked = bool(self._watches)
+        self.keyed = rules.limit_per_key is not None
+        self.limit = rules.limit
+        #: How many workers there may be beyond those that are; fewer than 0: so many are to go.
+        self.vacancies = rules.limit or 0
         self.seats: list[Seat] = []
         self._live: list[Seat] | None = []
         self._gaps: list[int] = []
@@ -114,7 +122,7 @@ class Crew:
         self.stuck: Counter[Seat] = Counter()
         self._employer = employer
         self._crashes = rules.restart.build()
-        self._outer = inside.waiting_seats()
+        self.outer = inside.waiting_seats()
         self._present = 0
         self.shared = Mailbox(self, rules.queue) if rules.shared else None
 
@@ -139,12 +147,14 @@ class Crew:
             ready.value += 1
 
         for seat in [self._new_seat() for _ in range(count)]:
+            self.awake += 1
             self.nursery.start_soon(self._occupy, seat, args, one_more, name=seat.name)
         await ready.wait_value(count)
 
     async def start_one(self, args: Mapping[str, object]) -> Seat:
         """Seat one more worker and return its seat when it is ready, or raise why it is not."""
         seat = self._new_seat()
+        self.awake += 1
         self.starting += 1
         try:
             await self.nursery.start(self._occupy_one, seat, args, name=seat.name)
@@ -158,12 +168,11 @@ class Crew:
         await self._occupy(seat, args, task_status.started)
 
     async def _occupy(
-        self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None]
+        self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None] | None
     ) -> None:
         """Keep a worker on the seat until it is left. This is the seat's task."""
         seat.task = trio.lowlevel.current_task()
-        inside.enter(seat, self._outer)
-        self.awake += 1
+        inside.enter(seat, self.outer)
         self._present += 1
         try:
             with seat.life:
@@ -173,10 +182,11 @@ class Crew:
                     await trio.lowlevel.checkpoint()
         finally:
             seat.cut_off()
+            seat.give_back()
             self._gone(seat)
 
     async def _shift(
-        self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None]
+        self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None] | None
     ) -> bool:
         """Let one worker work until it ends; return whether another is to take the seat."""
         seat.leaving = seat.dismissed
@@ -192,7 +202,7 @@ class Crew:
         return replace and seat.alive and not seat.dismissed
 
     async def _employ(
-        self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None]
+        self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None] | None
     ) -> None:
         worker = self._employer.employ(seat)
         async with AsyncExitStack() as stack:
@@ -207,11 +217,12 @@ class Crew:
                 await worker.handle_stop()
 
     @trio.lowlevel.enable_ki_protection
-    def _seated(self, seat: Seat, ready: Callable[[], None]) -> None:
+    def _seated(self, seat: Seat, ready: Callable[[], None] | None) -> None:
         if not seat.opened:
             seat.opened = seat.alive = True
             self._changed()
-            ready()
+            if ready is not None:
+                ready()
         self.ledger.tell("worker_started", seat.worker)
 
     def _crashed(self, seat: Seat, error: Exception) -> bool:
@@ -220,6 +231,8 @@ class Crew:
         what_now = self._crashes.record(error, self.clock())
         if what_now is not AfterCrash.ESCALATE:
             self.log.error("worker=%s crashed, then=%s", seat.name, what_now.value, exc_info=error)
+            if self.limit is not None:
+                return True
             if what_now is AfterCrash.RETIRE:
                 self.retire(seat)
             return what_now is AfterCrash.REPLACE
@@ -244,10 +257,54 @@ class Crew:
             heapq.heappush(self._gaps, seat.index)
         while self.seats and self.seats[-1].gone.is_set():
             self._gaps.remove(self.seats.pop().index)
-        if not self._present and (self.closing or not self.live):
+        if not self._present and self.limit is None and (self.closing or not self.live):
             self._end()
         else:
             self.check_idle()
+
+    # -- workers that run functions
+
+    def call_in(self, item: object) -> None:
+        """Take on one more worker, who begins with ``item``. There is a vacancy."""
+        seat = self._new_seat()
+        seat.first = item
+        seat.opened = seat.alive = True
+        self.vacancies -= 1
+        self.awake += 1
+        self._changed()
+        self.nursery.start_soon(self._occupy, seat, {}, None, name=seat.name)
+
+    @property
+    def surplus(self) -> int:
+        """How many workers are to go, each after the job in hand."""
+        return max(0, -self.vacancies)
+
+    @trio.lowlevel.enable_ki_protection
+    def set_limit(self, limit: int) -> None:
+        """Let so many work at once from now on."""
+        assert self.limit is not None
+        assert self.shared is not None
+        self.vacancies += limit - self.limit
+        self.limit = limit
+        for seat in tuple(self.live):
+            if seat.parked:
+                self.dismiss_surplus(seat)
+            elif self.surplus:
+                seat.signal = True
+        self.shared.start_all()
+
+    def dismiss_surplus(self, seat: Seat) -> bool:
+        """Let the worker on ``seat`` go if there are too many; tell whether it does."""
+        if self.surplus:
+            self.dismiss(seat)
+            return True
+        return False
+
+    @trio.lowlevel.enable_ki_protection
+    def dismiss(self, seat: Seat) -> None:
+        """Let the worker on ``seat`` go; another is called in when there is work for it."""
+        self.retire(seat)
+        seat.leave()
 
     # -- who may be sent jobs
 
@@ -258,6 +315,10 @@ class Crew:
             return
         seat.alive = False
         self._changed()
+        if self.limit is not None:
+            self.vacancies += 1
+            seat.box.rearm()
+            return
         if not self.live:
             self._employer.close()
         if seat.box is not self.shared:
@@ -293,7 +354,7 @@ class Crew:
     @trio.lowlevel.enable_ki_protection
     def restore(self, box: Mailbox, item: object) -> None:
         """Put an item that was accepted before into ``box``, or elsewhere if that has closed."""
-        if not self.live:
+        if not self.live and self.limit is None:
             self.ledger.abandon(item)
             return
         if not box.open:
@@ -328,6 +389,10 @@ class Crew:
         waiting = sum(box.waiting for box in self.boxes) + len(self.backing_off)
         return self.tally.statistics(running, waiting)
 
+    def unseen(self) -> list[Exception]:
+        """Return the failures that nobody has looked at."""
+        return list(self.ledger.unseen.errors())
+
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits, backs off or runs."""
@@ -351,6 +416,8 @@ class Crew:
         if self.closing:
             for seat in self.seats:
                 seat.leave()
+            if not self._present and self.limit is not None and not self.ended.value:
+                self._end()
 
     def refuse_own_wait(self, what: str) -> None:
         """Raise ``RuntimeError`` if one of this crew's handlers asks."""

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from poolder_trio.policies.rate import build
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from poolder_trio.kernel.timers import Timer, Timers
     from poolder_trio.policies.rate import Rate
 
@@ -53,8 +57,8 @@ class Gate:
 
     __slots__ = ("_opening", "_ready", "_slots", "_timer", "_timers")
 
-    def __init__(self, rate: Rate, timers: Timers) -> None:
-        self._slots = rate.build()
+    def __init__(self, rate: Rate | Sequence[Rate], timers: Timers) -> None:
+        self._slots = build(rate)
         self._timers = timers
         self._timer: Timer | None = None
         self._opening = False

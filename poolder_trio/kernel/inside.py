@@ -16,11 +16,24 @@ if TYPE_CHECKING:
 #: The seats whose handlers wait for the code that reads this, the innermost last. Handlers open
 #: nurseries of their own, whose tasks inherit it.
 _seats: ContextVar[tuple[Seat, ...]] = ContextVar("poolder_trio.seats", default=())
+#: In the context of a call that was submitted: the seats whose handlers wait for it.
+_callers: ContextVar[tuple[Seat, ...]] = ContextVar("poolder_trio.callers", default=())
 
 
 def enter(seat: Seat, outer: tuple[Seat, ...]) -> None:
     """Mark this task, and what it starts from here on, as the handler of ``seat``."""
     _seats.set((*outer, seat))
+
+
+def take_over(seat: Seat) -> None:
+    """Mark the current context, a copy of a submitter's, as that of a function on ``seat``."""
+    _seats.set((*seat.crew.outer, *_callers.get(), seat))
+    _callers.set(())
+
+
+def call() -> None:
+    """Mark the current context, to be submitted, as that of a function that its caller awaits."""
+    _callers.set(waiting_seats())
 
 
 def waiting_seats() -> tuple[Seat, ...]:
@@ -66,7 +79,8 @@ def waiting_for(crew: Crew, box: Mailbox, what: str) -> Generator[None]:
         yield
         return
     servers = [other for other in crew.live if other.box is box]
-    if seat.box is box and all(other is seat or crew.stuck[other] for other in servers):
+    stuck = all(other is seat or crew.stuck[other] for other in servers)
+    if seat.box is box and stuck and crew.vacancies <= 0:
         raise RuntimeError(_hopeless(crew, what))
     crew.stuck[seat] += 1
     try:
@@ -80,5 +94,5 @@ def waiting_for(crew: Crew, box: Mailbox, what: str) -> Generator[None]:
 def _hopeless(crew: Crew, what: str) -> str:
     return (
         f"{what} from inside a handler of {crew.name} would wait for that very handler, for ever: "
-        f"return first and do it elsewhere, or use cast, which waits for nobody's reply"
+        f"return first and wait elsewhere, or send it without waiting for what comes of it"
     )

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast
 
 import outcome
 import trio
 
-from poolder_trio.errors import JobCancelled, JobNotDone
+from poolder_trio.errors import JobNotDone
+from poolder_trio.kernel import inside
 from poolder_trio.kernel.notes import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
-    from typing import Any, NoReturn, TypeAlias
+    from contextvars import Context
+    from typing import NoReturn, TypeAlias
+
+    from poolder_trio.kernel.mailbox import Mailbox
+    from poolder_trio.kernel.unseen import Unseen
 
     RaiseCancel: TypeAlias = Callable[[], NoReturn]
+    _Cancelled: TypeAlias = tuple[trio.lowlevel.Task, RaiseCancel]
 
 T = TypeVar("T")
 
@@ -34,16 +41,59 @@ Status = Literal[
 class Place(Protocol):
     """Where a job is that has not ended: a waiting room, a seat, or a back-off."""
 
+    #: How far a job is that is here.
+    status: ClassVar[Status]
+
+    @property
+    def box(self) -> Mailbox:
+        """The mailbox of the workers that serve the job."""
+        ...
+
     def withdraw(self, job: Job[Any]) -> bool:
         """Cancel ``job``. Return whether it has ended by that, or will once its handler stops."""
         ...
+
+
+class Call:
+    """A function and its arguments, as they were submitted."""
+
+    __slots__ = ("args", "context", "fn")
+
+    def __init__(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], context: Context | None
+    ) -> None:
+        self.fn = fn
+        self.args = args
+        self.context = context
+
+    def __repr__(self) -> str:
+        name = getattr(self.fn, "__qualname__", None) or describe(self.fn)
+        return f"{name}({', '.join(map(describe, self.args))})"
+
+
+class Rank:
+    """What a queue's order and its rules ask about a job."""
+
+    __slots__ = ("key", "priority", "since")
+
+    def __init__(
+        self, key: Hashable = None, priority: float = 0, since: float | None = None
+    ) -> None:
+        self.key = key
+        self.priority = priority
+        #: When it was put in, in seconds of Trio's clock; ``None`` where no rule asks.
+        self.since = since
+
+
+#: Shared by all jobs of which nothing is asked.
+NO_RANK = Rank()
 
 
 class Job(Generic[T]):
     """A handle on work that was accepted: how far it is, what came of it, a way to cancel it.
 
     Attributes:
-        message: what was sent.
+        message: what was sent; the function, where functions are run.
         attempt: how many tries have begun.
         status: ``"waiting"``, ``"running"``, ``"backing-off"``, or how it ended: ``"done"``,
             ``"failed"``, ``"halted"``, ``"cancelled"``, ``"dropped"`` or ``"abandoned"``.
@@ -51,47 +101,61 @@ class Job(Generic[T]):
 
     __slots__ = (
         "__weakref__",
-        "_caller",
         "_error",
-        "_raise_cancel",
+        "_outcome",
+        "_unseen",
         "_value",
-        "_waiters",
+        "_waits",
+        "args",
         "attempt",
         "awaited",
-        "key",
+        "context",
         "message",
         "place",
-        "priority",
-        "since",
-        "status",
+        "rank",
     )
 
-    def __init__(
+    _outcome: Status
+    _value: T
+    _error: Exception
+    _unseen: Unseen | None
+
+    def __init__(  # noqa: PLR0917  # by position: this is called for each job
         self,
         message: object,
         place: Place,
-        *,
-        awaited: bool = False,
-        key: Hashable = None,
-        priority: float = 0,
-        since: float | None = None,
+        awaited: bool = False,  # noqa: FBT001, FBT002
+        rank: Rank = NO_RANK,
+        args: tuple[object, ...] | None = None,
+        context: Context | None = None,
     ) -> None:
         self.message = message
         self.place: Place | None = place
         self.awaited = awaited
-        self.key = key
-        self.priority = priority
-        self.since = since
-        self.status: Status = "waiting"
+        self.rank = rank
+        #: What ``message`` is called with, and where, if it is a function.
+        self.args = args
+        self.context = context
         self.attempt = 0
-        self._value: T | None = None
-        self._error: Exception | None = None
-        self._caller: trio.lowlevel.Task | None = None
-        self._raise_cancel: RaiseCancel | None = None
-        self._waiters: dict[trio.lowlevel.Task, None] = _NO_WAITERS
+        #: The one caller; it and how to cancel it, if it waits for that as well; or watchers.
+        self._waits: trio.lowlevel.Task | _Cancelled | dict[object, Callable[[], object]] | None
+        self._waits = None
+        # What came of the job is set when it is known: a store for each job has its price.
 
     def __repr__(self) -> str:
-        return f"<Job {describe(self.message)}: {self.status}, attempt {self.attempt}>"
+        return f"<Job {describe(self.subject)}: {self.status}, attempt {self.attempt}>"
+
+    @property
+    def status(self) -> Status:
+        """How far the job is, or how it ended."""
+        return self._outcome if self.place is None else self.place.status
+
+    @property
+    def subject(self) -> object:
+        """What the job is about: its message, or its call."""
+        if self.args is None:
+            return self.message
+        return Call(cast("Callable[..., object]", self.message), self.args, self.context)
 
     @property
     def ended(self) -> bool:
@@ -107,9 +171,10 @@ class Job(Generic[T]):
         if self.place is not None:
             message = f"the job is {self.status}: wait() for it, or ask again when it has ended"
             raise JobNotDone(message)
-        if self._error is not None:
-            raise self._error
-        return cast("T", self._value)
+        if self._outcome == "done":
+            return self._value
+        self.look()
+        raise self._error
 
     async def wait(self) -> T:
         """Wait until the job has ended, and return or raise what came of it.
@@ -123,17 +188,42 @@ class Job(Generic[T]):
         """Wait until the job has ended, in whatever way."""
         if self.place is None:
             await trio.lowlevel.checkpoint()
-            return
-        if self._waiters is _NO_WAITERS:
-            self._waiters = {}
+            self.look()
+        elif inside.anywhere():
+            box = self.place.box
+            with inside.waiting_for(box.crew, box, "a wait for its job"):
+                await self._wait_done()
+            self.look()
+        else:
+            await self._wait_done()
+            self.look()
+
+    async def _wait_done(self) -> None:
         task = trio.lowlevel.current_task()
-        self._waiters[task] = None
+        self.watch(task, partial(trio.lowlevel.reschedule, task))
 
         def abort(_: RaiseCancel) -> trio.lowlevel.Abort:
-            del self._waiters[task]
+            self.unwatch(task)
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def watch(self, watcher: object, wake: Callable[[], object]) -> None:
+        """Call ``wake()``, which must not raise, when this job ends. It has not ended yet."""
+        if not isinstance(self._waits, dict):
+            self._waits = {}
+        self._waits[watcher] = wake
+
+    def unwatch(self, watcher: object) -> None:
+        """Do not wake ``watcher``; nothing happens if that was done already."""
+        if isinstance(self._waits, dict):
+            self._waits.pop(watcher, None)
+
+    def look(self) -> None:
+        """Note that somebody knows how this job ended."""
+        if self._outcome == "failed" and self._unseen is not None:
+            self._unseen.remove(self)
+            self._unseen = None
 
     def cancel(self) -> None:
         """Withdraw the job if it waits, cancel its handler if it runs; nothing if it has ended."""
@@ -146,46 +236,62 @@ class Job(Generic[T]):
         It leaves only when the job has ended, so that nothing of the call is left behind.
         """
         if self.place is None:
-            await trio.lowlevel.checkpoint()
+            # A cancelled caller takes a job along that has not ended; one that has, it is told of.
+            if self._outcome in ("cancelled", "abandoned"):
+                await trio.lowlevel.checkpoint()
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return self.result()
-        self._caller = trio.lowlevel.current_task()
+        self._waits = trio.lowlevel.current_task()
         return cast("T", await trio.lowlevel.wait_task_rescheduled(self._abort))
 
     @trio.lowlevel.enable_ki_protection
     def _abort(self, raise_cancel: RaiseCancel) -> trio.lowlevel.Abort:
         assert self.place is not None
-        caller, self._caller = self._caller, None
+        caller, self._waits = self._waits, None
         if self.place.withdraw(self):
             return trio.lowlevel.Abort.SUCCEEDED
-        self._caller, self._raise_cancel = caller, raise_cancel
+        assert isinstance(caller, trio.lowlevel.Task)
+        self._waits = caller, raise_cancel
         return trio.lowlevel.Abort.FAILED
 
     @trio.lowlevel.enable_ki_protection
-    def settle(
-        self, status: Status, *, value: object = None, error: Exception | None = None
-    ) -> None:
-        """End the job, once, and wake who waits for it."""
+    def complete(self, value: object) -> None:
+        """End the job with its result, and wake who waits for it."""
+        self.place = None
+        self._outcome = "done"
+        self._value = cast("T", value)
+        if self._waits is not None:
+            self._tell(outcome.Value(value))
+
+    @trio.lowlevel.enable_ki_protection
+    def settle(self, status: Status, error: Exception, unseen: Unseen | None = None) -> None:
+        """End the job without a result, and wake who waits for it.
+
+        Args:
+            status: how it ended.
+            error: what is raised instead.
+            unseen: where it is kept until somebody looks at it, if no caller waits for it.
+        """
         assert self.place is not None, "a job ends once"
         self.place = None
-        self.status = status
-        self._value = cast("T", value)
+        self._outcome = status
         self._error = error
-        caller = self._caller
-        if caller is not None:
-            # The parked task holds the only path to the job; the job lets go of it.
-            self._caller = None
-            if error is None:
-                trio.lowlevel.reschedule(caller, outcome.Value(value))
-            elif self._raise_cancel is not None and isinstance(error, JobCancelled):
-                trio.lowlevel.reschedule(caller, outcome.capture(self._raise_cancel))
-            else:
-                trio.lowlevel.reschedule(caller, outcome.Error(error))
-            self._raise_cancel = None
-        if self._waiters:
-            for task in self._waiters:
-                trio.lowlevel.reschedule(task)
-            self._waiters = _NO_WAITERS
+        called = self._waits is not None and not isinstance(self._waits, dict)
+        self._unseen = None if called else unseen
+        if self._unseen is not None:
+            self._unseen.add(self)
+        if self._waits is not None:
+            self._tell(outcome.Error(error))
 
-
-#: Shared by all jobs that nobody waits for; never written to.
-_NO_WAITERS: dict[trio.lowlevel.Task, None] = {}
+    def _tell(self, answer: outcome.Outcome[object]) -> None:
+        """Wake who waits. A parked caller holds the only path to its job, which lets go of it."""
+        waits, self._waits = self._waits, None
+        if isinstance(waits, dict):
+            for wake in waits.values():
+                wake()
+        elif isinstance(waits, tuple):
+            caller, raise_cancel = waits
+            cancelled = self._outcome == "cancelled"
+            trio.lowlevel.reschedule(caller, outcome.capture(raise_cancel) if cancelled else answer)
+        elif waits is not None:
+            trio.lowlevel.reschedule(waits, answer)

@@ -9,6 +9,7 @@ import trio
 from poolder_trio.errors import JobAbandoned, JobCancelled, TooManyRequests
 from poolder_trio.kernel.accounts import Tally
 from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.unseen import Unseen
 
 if TYPE_CHECKING:
     from typing import Any
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 class Ledger:
     """The accounts of one opening of a component. Each job is entered once, when it ends."""
 
-    __slots__ = ("instruments", "tally")
+    __slots__ = ("instruments", "tally", "unseen")
 
     def __init__(self, instruments: Instruments | None) -> None:
         self.tally = Tally()
+        self.unseen = Unseen()
         self.instruments = instruments
 
     def tell(self, hook: str, *args: object) -> None:
@@ -35,7 +37,7 @@ class Ledger:
     def complete(self, job: Job[Any], reply: object) -> None:
         """End a job whose handler returned."""
         self.tally.completed += 1
-        job.settle("done", value=reply)
+        job.complete(reply)
         if self.instruments is not None:
             self.instruments.tell("job_done", job)
 
@@ -43,14 +45,15 @@ class Ledger:
     def fail(self, job: Job[Any], error: Exception, status: Status = "failed") -> None:
         """End a job that failed, or was halted."""
         self.tally.failed += 1
-        job.settle(status, error=error)
+        owned = job.awaited and status == "failed"
+        job.settle(status, error, self.unseen if owned else None)
         self.tell("job_failed", job, error)
 
     @trio.lowlevel.enable_ki_protection
     def cancel(self, job: Job[Any], how: str) -> None:
         """End a job that was taken back, or cut."""
         self.tally.cancelled += 1
-        job.settle("cancelled", error=JobCancelled(f"the job was cancelled while it {how}"))
+        job.settle("cancelled", JobCancelled(f"the job was cancelled while it {how}"))
         self.tell("job_dropped", job, "cancelled")
 
     @trio.lowlevel.enable_ki_protection
@@ -58,8 +61,9 @@ class Ledger:
         """End an item that a queue's rule dropped or refused."""
         self.tally.dropped += 1
         if type(item) is Job:
-            waited = None if item.since is None else trio.current_time() - item.since
-            item.settle("dropped", error=TooManyRequests(rule, waited=waited, waiting=waiting))
+            since = item.rank.since
+            waited = None if since is None else trio.current_time() - since
+            item.settle("dropped", TooManyRequests(rule, waited=waited, waiting=waiting))
             self.tell("job_dropped", item, rule)
 
     @trio.lowlevel.enable_ki_protection
@@ -70,6 +74,6 @@ class Ledger:
         elif item.attempt:
             self.cancel(item, "waited for another try")
         else:
-            self.tally.abandoned.append(item.message)
-            item.settle("abandoned", error=JobAbandoned("its component ended before it ran"))
+            self.tally.abandoned.append(item.subject)
+            item.settle("abandoned", JobAbandoned("its component ended before it ran"))
             self.tell("job_dropped", item, "abandoned")

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import attrs
 import outcome
 import trio
 
 from poolder_trio.errors import QueueFull, TooManyRequests
-from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.job import NO_RANK, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from poolder_trio.kernel.crew import Crew
+    from poolder_trio.kernel.job import Rank, Status
     from poolder_trio.policies.queues import Queue
 
 
@@ -30,6 +31,16 @@ class Parcel:
 
 _NOTHING: deque[object] = deque()
 
+
+class _NoBox:
+    """Stands where a `Mailbox` is that nothing may be put into by hand."""
+
+    __slots__ = ()
+
+    line: Final = _NOTHING
+    bound: Final = -1
+
+
 #: CPython compares integers of one digit faster; beyond it, items take the longer way in.
 _SMALL = 2**30 - 1
 
@@ -38,24 +49,27 @@ def _take_nothing() -> object:
     raise IndexError
 
 
-def _rank(item: object) -> tuple[Hashable, float]:
-    """Return the key and the priority of ``item``: only jobs with a record have any."""
-    return (item.key, item.priority) if type(item) is Job else (None, 0)
+def _rank(item: object) -> Rank:
+    """Return what there is to know about ``item``'s place in the order."""
+    return item.rank if type(item) is Job else NO_RANK
 
 
 class OnItsWay:
     """Where a job is that was handed over and not received yet."""
 
-    __slots__ = ("_box",)
+    __slots__ = ("box",)
+
+    status: ClassVar[Status] = "waiting"
 
     def __init__(self, box: Mailbox) -> None:
-        self._box = box
+        self.box = box
 
     @trio.lowlevel.enable_ki_protection
     def withdraw(self, job: Job[Any]) -> bool:
         """End the job; its worker will find it ended."""
-        self._box.handed -= 1
-        self._box.crew.ledger.cancel(job, "waited")
+        self.box.handed -= 1
+        self.box.crew.ledger.cancel(job, "waited")
+        self.box.done(job)
         return True
 
 
@@ -86,9 +100,11 @@ class Mailbox:
         "take",
     )
 
+    status: ClassVar[Status] = "waiting"
+
     def __init__(self, crew: Crew, queue: Queue, *, paused: bool = False) -> None:
         self.crew = crew
-        self.room = queue.build()
+        self.room = queue.build(crew.rules.limit_per_key)
         self._send, self._receive = trio.open_memory_channel[object](0)
         self._waiters: OrderedDict[trio.lowlevel.Task, list[Parcel]] = OrderedDict()
         self.open = True
@@ -106,13 +122,23 @@ class Mailbox:
         plain = line is not None and not self._waiters and self.crew.gate is None and self.open
         self.line: deque[object] = line if plain and line is not None else _NOTHING
         self.bound = -1
-        if plain and (self.paused or not self.parked):
+        if plain and (self.paused or not self.free):
             self.bound = int(min(self.room.max, _SMALL)) - self.room.reserved
         self.take: Callable[[], object]
         if self.paused:
             self.take = _take_nothing
         else:
             self.take = self.line.popleft if plain else self._take
+
+    @property
+    def box(self) -> Mailbox:
+        """This one: what waits here is served from here."""
+        return self
+
+    @property
+    def free(self) -> bool:
+        """Whether a worker is there for the next item: parked, or to be called in."""
+        return bool(self.parked or (self.crew.vacancies > 0 and self.open))
 
     @property
     def waiting(self) -> int:
@@ -134,13 +160,20 @@ class Mailbox:
         if len(self.line) < self.bound:
             self.line.append(item)
             return
-        if not len(self.room) and self._may_hand_over() and self._may_start() and self._hand(item):
+        room = self.room
+        rank = _rank(item)
+        if (
+            not room.ready
+            and self._may_hand_over()
+            and room.may_begin(rank.key)
+            and self._may_start()
+            and self._hand(item)
+        ):
+            room.begin(rank.key)
             return
         if self._waiters:
             raise QueueFull(self._full())
-        room = self.room
-        key, priority = _rank(item)
-        dropped = room.put(item, trio.current_time(), key=key, priority=priority)
+        dropped = room.put(item, trio.current_time(), key=rank.key, priority=rank.priority)
         refused = bool(dropped) and dropped[-1] is item
         if refused and room.overflow == "wait":
             raise QueueFull(self._full())
@@ -149,8 +182,9 @@ class Mailbox:
         if refused and room.overflow == "reject":
             raise TooManyRequests(room.overflow, waited=0.0, waiting=len(room))
 
-    def _has_room(self) -> bool:
-        if self.parked and not self.paused and not len(self.room):
+    def _has_room(self, item: object = None) -> bool:
+        room = self.room
+        if self.free and not self.paused and not room.ready and room.may_begin(_rank(item).key):
             return self._may_hand_over()
         return len(self.room) + self.room.reserved < self.room.max
 
@@ -165,10 +199,14 @@ class Mailbox:
     @trio.lowlevel.enable_ki_protection
     def restore(self, item: object) -> None:
         """Take in an item that was accepted before, whatever the bound."""
+        room = self.room
+        rank = _rank(item)
         # Where starts wait for their slot, workers are parked while others wait before this one.
-        if len(self.room) or not (self._may_start() and self._hand(item)):
-            key, priority = _rank(item)
-            self.room.restore(item, trio.current_time(), key=key, priority=priority)
+        may_pass = not room.ready and room.may_begin(rank.key)
+        if may_pass and self._may_start() and self._hand(item):
+            room.begin(rank.key)
+        else:
+            room.restore(item, trio.current_time(), key=rank.key, priority=rank.priority)
 
     async def wait_for_room(self, parcels: list[Parcel]) -> bool:
         """Wait until the first parcel fits in here, then send them all off.
@@ -195,22 +233,25 @@ class Mailbox:
         return not self.room.reserved or self.room.reserved < self.room.max
 
     def _may_start(self) -> bool:
-        if not self.parked or self.paused:
+        if not self.free or self.paused:
             return False
         return self.crew.gate is None or self.crew.gate.enter(self)
 
     def _hand(self, item: object) -> bool:
-        try:
-            self._send.send_nowait(item)
-        except (trio.WouldBlock, trio.BrokenResourceError):
-            # The parked worker was cancelled or closed a moment ago, and has not run since.
-            return False
+        if self.parked:
+            try:
+                self._send.send_nowait(item)
+            except (trio.WouldBlock, trio.BrokenResourceError):
+                # The parked worker was cancelled or closed a moment ago, and has not run since.
+                return False
+            self.parked -= 1
+            self.crew.awake += 1
+        else:
+            self.crew.call_in(item)
         if type(item) is Job:
             item.place = self._on_its_way
-        self.parked -= 1
         self.handed += 1
-        self.crew.awake += 1
-        if not self.parked:
+        if not self.free:
             self.rearm()
         return True
 
@@ -223,16 +264,25 @@ class Mailbox:
         return item
 
     def _has_next(self) -> bool:
-        return bool(len(self.room) or (self._waiters and self._may_hand_over()))
+        if self.room.ready:
+            return True
+        if not self._waiters or len(self.room) or not self._may_hand_over():
+            return False
+        return self.room.may_begin(_rank(self._next_in_line()).key)
 
     def _next(self) -> object:
         """Return the next item to be started; there is one."""
-        if len(self.room):
+        if self.room.ready:
             return self.room.pop()
         # With max=0 nothing waits in the room: it goes from its sender to the worker.
         first, *others = self._next_waiter()
         self._send_off(others)
+        self.room.begin(_rank(first.item).key)
         return first.item
+
+    def _next_in_line(self) -> object:
+        """Return what the first of those who wait for room sends first."""
+        return next(iter(self._waiters.values()))[0].item
 
     def _next_waiter(self) -> list[Parcel]:
         """Let the first of those who wait go on, and return what they send."""
@@ -247,17 +297,18 @@ class Mailbox:
     @trio.lowlevel.enable_ki_protection
     def admit(self) -> None:
         """Let waiters in as far as there is room, and set `line` and `take` anew."""
-        while self._waiters and self._has_room():
+        while self._waiters and self._has_room(self._next_in_line()):
             self._send_off(self._next_waiter())
         self.rearm()
 
     def start_one(self) -> bool:
-        """Hand the next waiting item to a parked worker, if there are both."""
-        if not self.parked or self.paused or not self._has_next():
+        """Hand the next waiting item to a free worker, if there are both."""
+        if not self.free or self.paused or not self._has_next():
             return False
         item = self._next()
         if not self._hand(item):
             # Its worker is being cancelled, and what waits here goes elsewhere, in any order.
+            self.room.release(_rank(item).key)
             self.restore(item)
             return False
         self.admit()
@@ -273,9 +324,22 @@ class Mailbox:
     def resume(self) -> None:
         """Start what waits, as far as workers are parked."""
         self.paused = False
-        while len(self.room) and self._may_start() and self.start_one():
+        self.start_all()
+
+    @trio.lowlevel.enable_ki_protection
+    def start_all(self) -> None:
+        """Start what waits, as far as workers are free."""
+        while self.room.ready and self._may_start() and self.start_one():
             pass
         self.admit()
+
+    def done(self, job: Job[Any]) -> None:
+        """Note that ``job`` is not in hand any more: another of its key may begin."""
+        self.room.release(job.rank.key)
+        if self.crew.gate is None:
+            self.start_one()
+        else:
+            self.start_all()
 
     def park(self) -> None:
         """Note that a worker is about to wait at the channel."""
@@ -297,6 +361,12 @@ class Mailbox:
         if not self.open:
             self.crew.restore(self, item)
         return self.open
+
+    def give_back(self, item: object) -> None:
+        """Take in an item that was handed to a worker who has ended before it began."""
+        if self.received(item):
+            self.room.release(_rank(item).key)
+            self.crew.restore(self, item)
 
     @trio.lowlevel.enable_ki_protection
     def withdraw(self, job: Job[Any]) -> bool:
@@ -323,3 +393,7 @@ class Mailbox:
             task, _ = self._waiters.popitem(last=False)
             trio.lowlevel.reschedule(task, outcome.Value(False))  # noqa: FBT003
         self.rearm()
+
+
+#: Nothing can be put into it by hand, and more is not asked of it.
+NO_BOX = cast("Mailbox", _NoBox())

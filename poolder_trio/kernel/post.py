@@ -9,7 +9,7 @@ import trio
 
 from poolder_trio.errors import Closed, JobAbandoned, QueueFull, TooManyRequests
 from poolder_trio.kernel import inside
-from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.job import NO_RANK, Call, Job, Rank
 from poolder_trio.kernel.mailbox import Parcel
 from poolder_trio.policies.ranked import PRIORITY
 
@@ -63,7 +63,7 @@ class Post:
         self._refusal = refusal
         self._order = queue.order
         self._overflow = queue.overflow
-        self._uses_keys = uses_keys or queue.order == "fair"
+        self._uses_keys = uses_keys or crew.keyed or queue.order == "fair"
         #: Whether a call's record needs more than the message: a key, or the time.
         self.looks_closer = queue.order == "fair" or queue.overflow != "wait"
         self._records = records or queue.order in ("priority", "fair")
@@ -84,20 +84,29 @@ class Post:
         priority: float | None = None,
         *,
         seat: Seat | None = None,
-    ) -> None:
-        """Send a message that nobody waits for.
+        awaited: bool = False,
+    ) -> object:
+        """Send a message, and return what was put in: the message, or its record.
+
+        Args:
+            message: what is sent.
+            key: what the router or the queue goes by.
+            priority: its rank in the queue.
+            seat: who is to get it.
+            awaited: whether it gets a record, for somebody who looks at it later.
 
         Raises:
             QueueFull, TooManyRequests: the mailbox is full; which, its rule says.
             Closed: nothing is accepted, or ``seat`` has ended.
         """
         self._check(key, priority)
-        if self._is_late(message):
-            return
+        if self._is_late():
+            return self._abandoned(message, awaited=awaited)
         box = self._box(message, key, seat)
-        item = self._item(message, box, key, priority)
+        item = self._item(message, box, key, priority, awaited=awaited)
         box.put_nowait(item)
         self._accepted(item)
+        return item
 
     async def send(
         self,
@@ -106,13 +115,14 @@ class Post:
         priority: float | None = None,
         *,
         seat: Seat | None = None,
-    ) -> None:
-        """Send a message that nobody waits for; wait for room, where the rule says so."""
+        awaited: bool = False,
+    ) -> object:
+        """Send a message as `send_nowait` does; wait for room, where the rule says so."""
         self._check(key, priority)
         await trio.lowlevel.checkpoint()
-        while not self._is_late(message):
+        while not self._is_late():
             box = self._box(message, key, seat)
-            item = self._item(message, box, key, priority)
+            item = self._item(message, box, key, priority, awaited=awaited)
             try:
                 box.put_nowait(item)
             except QueueFull:
@@ -120,7 +130,8 @@ class Post:
                     if not await box.wait_for_room([Parcel(box, item)]):
                         continue
             self._accepted(item)
-            return
+            return item
+        return self._abandoned(message, awaited=awaited)
 
     async def call(
         self,
@@ -136,7 +147,7 @@ class Post:
             if not self.accepting:
                 # Only here: a cancelled caller whose job is accepted takes it back at once.
                 await trio.lowlevel.checkpoint_if_cancelled()
-                if self._is_late(message):
+                if self._came_too_late(message):
                     break
             box = self._box(message, key, seat)
             job = self._record(message, box, key, priority, awaited=True)
@@ -166,13 +177,17 @@ class Post:
         priority: float | None = None,
         *,
         to_all: bool = False,
-    ) -> None:
-        """Send messages in order, with none between: wait for room for the first, then take all."""
+        awaited: bool = False,
+    ) -> list[object]:
+        """Send messages in order, with none between: wait for room for the first, then take all.
+
+        Returns what was put in, as `send_nowait` does.
+        """
         self._check(key, priority)
         await trio.lowlevel.checkpoint()
-        while messages and not self._is_late(*messages):
+        while messages and not self._is_late():
             parcels = [
-                Parcel(box, self._item(message, box, key, priority))
+                Parcel(box, self._item(message, box, key, priority, awaited=awaited))
                 for message in messages
                 for box in (self.router.everyone() if to_all else [self._box(message, key, None)])
             ]
@@ -182,9 +197,11 @@ class Post:
                 with self._guard(parcels[0].box, "a send to a full inbox"):
                     if not await parcels[0].box.wait_for_room(parcels):
                         continue
-            for parcel in parcels:
-                self._accepted(parcel.item)
-            return
+            items = [parcel.item for parcel in parcels]
+            for item in items:
+                self._accepted(item)
+            return items
+        return [self._abandoned(message, awaited=awaited) for message in messages]
 
     @trio.lowlevel.enable_ki_protection
     def _send_all(self, parcels: list[Parcel]) -> None:
@@ -206,7 +223,7 @@ class Post:
     ) -> None:
         """Send a message to every worker, or to none if one has no room and the rule is to wait."""
         self._check(key, priority)
-        if self._is_late(message):
+        if self._came_too_late(message):
             return
         boxes = self.router.everyone()
         if self._overflow == "wait":
@@ -223,13 +240,13 @@ class Post:
         """
         self._check(key, priority)
         await trio.lowlevel.checkpoint_if_cancelled()
-        if not self._is_late(message):
+        if not self._came_too_late(message):
             full = self._put_in_each(self.router.everyone(), message, key, priority)
             for box, item in full:
                 # While this waited for another box, this one may have got room, or have closed.
                 if not (self.accepting and box.open):
                     await trio.lowlevel.checkpoint_if_cancelled()
-                    if self._is_late(message):
+                    if self._came_too_late(message):
                         break
                     continue
                 try:
@@ -239,7 +256,7 @@ class Post:
                         sent = await box.wait_for_room([Parcel(box, item)])
                     if not sent:
                         await trio.lowlevel.checkpoint_if_cancelled()
-                        if self._is_late(message):
+                        if self._came_too_late(message):
                             break
                         continue
                 self._accepted(item)
@@ -282,14 +299,28 @@ class Post:
         if not self.accepting:
             raise self._refusal()
 
-    def _is_late(self, *messages: object) -> bool:
-        """Tell whether ``messages`` come too late, after having entered them as abandoned."""
+    def _is_late(self) -> bool:
+        """Tell whether a message comes too late, and is to be abandoned; raise if it is refused."""
         if self.accepting:
             return False
         if self._crew.ended.value or not inside.inside(self._crew):
             raise self._refusal()
-        for message in messages:
-            self._crew.ledger.abandon(message)
+        return True
+
+    def _abandoned(self, message: object, *, awaited: bool) -> object:
+        """Enter a message that comes too late, and return it, or its record."""
+        item = message
+        if awaited:
+            assert self._crew.shared is not None, "jobs of one seat are not handed out"
+            item = self._record(message, self._crew.shared, None, None, awaited=True)
+        self._crew.ledger.abandon(item)
+        return item
+
+    def _came_too_late(self, message: object) -> bool:
+        """Enter a message that comes too late; tell whether it does."""
+        if not self._is_late():
+            return False
+        self._crew.ledger.abandon(message)
         return True
 
     def _box(self, message: object, key: Hashable, seat: Seat | None) -> Mailbox:
@@ -303,9 +334,17 @@ class Post:
             raise Closed(gone)
         return seat.box
 
-    def _item(self, message: object, box: Mailbox, key: Hashable, priority: float | None) -> object:
-        if self._records or key is not None or type(message) is Job:
-            return self._record(message, box, key, priority)
+    def _item(
+        self,
+        message: object,
+        box: Mailbox,
+        key: Hashable,
+        priority: float | None,
+        *,
+        awaited: bool = False,
+    ) -> object:
+        if awaited or self._records or key is not None or type(message) is Job:
+            return self._record(message, box, key, priority, awaited=awaited)
         return message
 
     def _record(
@@ -321,14 +360,12 @@ class Post:
             if key is None:
                 key = self.router.own_key(message)
             hash(key)  # a key without one is refused here, before anything is sent
-        return Job(
-            message,
-            box,
-            awaited=awaited,
-            key=key,
-            priority=priority or 0,
-            since=None if self._overflow == "wait" else trio.current_time(),
-        )
+        since = None if self._overflow == "wait" else trio.current_time()
+        plain = key is None and not priority and since is None
+        rank = NO_RANK if plain else Rank(key, priority or 0, since)
+        if isinstance(message, Call):
+            return Job(message.fn, box, awaited, rank, message.args, message.context)
+        return Job(message, box, awaited, rank)
 
     def _guard(self, box: Mailbox, what: str) -> AbstractContextManager[None]:
         return inside.waiting_for(self._crew, box, what) if inside.anywhere() else _NO_GUARD

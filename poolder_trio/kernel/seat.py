@@ -7,7 +7,7 @@ import inspect
 import math
 import random
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import trio
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from poolder_trio.kernel.crew import Crew
+    from poolder_trio.kernel.job import Status
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.policies.retry import Retry
 
@@ -76,12 +77,17 @@ class Woken(enum.Enum):
     TO_LOOK_AGAIN = enum.auto()
 
 
+_NOTHING = Woken.TO_LOOK_AGAIN
+
+
 class Seat:
     """A worker's seat. It stays while the workers on it are replaced.
 
     Attributes:
         busy: whether a job is in hand: taken, and neither ended nor back in a waiting room.
         signal: whether to look up after this job: it was cut, or the seat is to be left.
+        first: what the worker is to begin with, if it was called in for something.
+        parked: whether the worker waits at its channel.
         opened: whether a worker was ready here once.
         alive: whether jobs may be sent here.
     """
@@ -97,6 +103,7 @@ class Seat:
         "busy",
         "crew",
         "dismissed",
+        "first",
         "gone",
         "hibernated",
         "index",
@@ -104,11 +111,14 @@ class Seat:
         "life",
         "name",
         "opened",
+        "parked",
         "signal",
         "started",
         "task",
         "worker",
     )
+
+    status: ClassVar[Status] = "running"
 
     def __init__(self, crew: Crew, index: int, box: Mailbox) -> None:
         self.crew = crew
@@ -124,7 +134,9 @@ class Seat:
         self.leaving = False
         self.dismissed = False
         self.signal = False
+        self.parked = False
         self.busy = False
+        self.first: object = _NOTHING
         #: When the attempt in hand began, by Trio's clock; kept only where the crew is clocked.
         self.started = math.inf
         self.hibernated = False
@@ -170,13 +182,16 @@ class Seat:
             # A scope that was cancelled for one job would cancel the next: each cut is followed
             # by a fresh one.
             self._cut = None
-            self.signal = self.leaving
+            self.signal = self.leaving or self.crew.surplus > 0
             self._scope = trio.CancelScope()
             clean_up: Exception | None = None
             try:
                 with self._scope:
                     if await self._work(again):
-                        return
+                        if self.leaving or self.crew.dismiss_surplus(self):
+                            return
+                        again = None
+                        continue
             except Exception as error:
                 if self._cut is None:
                     raise
@@ -193,15 +208,19 @@ class Seat:
         crew, box, tally, handle = self.crew, self.box, self.crew.tally, self.worker.handle_job
         answer = self.worker.handle_call
         clock = crew.clock if crew.clocked else None
-        plain = clock is None and crew.ledger.instruments is None
+        plain = clock is None and crew.ledger.instruments is None and not crew.keyed
         failure: Exception | None = None
-        while not self.signal:
-            try:
-                item = box.take()
-            except IndexError:
-                item = await self._park()
-                if isinstance(item, Woken) or not box.received(item):
-                    continue
+        first = self._begin()
+        while first is not _NOTHING or not self.signal:
+            if first is not _NOTHING:
+                item, first = first, _NOTHING
+            else:
+                try:
+                    item = box.take()
+                except IndexError:
+                    item = await self._park()
+                    if isinstance(item, Woken) or not box.received(item):
+                        continue
             if clock is not None:
                 crew.watch()
             begun, share = perf_counter(), self._share / crew.awake
@@ -212,10 +231,10 @@ class Seat:
                 if type(item) is Job:
                     if plain and item.awaited:
                         # The first try of a call, without the frame that the other tries need.
-                        self._item, item.place, item.status = item, self, "running"
+                        self._item, item.place = item, self
                         item.attempt += 1
                         try:
-                            reply = await answer(item.message)
+                            reply = await answer(item.message if item.args is None else item)
                             if reply is not None and isinstance(reply, Directive):
                                 reply = await self._obey(reply)
                         except Exception as error:
@@ -224,7 +243,8 @@ class Seat:
                             failure = error
                         else:
                             self.busy = False
-                            crew.ledger.complete(item, reply)
+                            tally.completed += 1
+                            item.complete(reply)
                         if failure is not None:
                             failed, failure = failure, None
                             await self._run(item, failed)
@@ -267,10 +287,16 @@ class Seat:
                     break
         return self._cut is None
 
+    def _begin(self) -> object:
+        """Return what the worker was called in for, unless that was taken back."""
+        item, self.first = self.first, _NOTHING
+        return item if item is not _NOTHING and self.box.received(item) else _NOTHING
+
     async def _park(self) -> object:
         """Wait at the channel for an item. Nothing waits in the room, or nothing may start."""
         item: object = Woken.TO_LOOK_AGAIN
         handed = False
+        self.parked = True
         self.box.park()
         self.crew.fell_asleep()
         try:
@@ -284,6 +310,7 @@ class Seat:
         except trio.ClosedResourceError:
             return Woken.TO_LEAVE
         finally:
+            self.parked = False
             if not handed:
                 self.box.unpark()
                 self.crew.awake += 1
@@ -302,7 +329,6 @@ class Seat:
         crew = self.crew
         self._item = job
         job.place = self
-        job.status = "running"
         self.busy = True
         while True:
             if failure is None:
@@ -312,8 +338,9 @@ class Seat:
                 if crew.clocked:
                     self.started = crew.clock()
                 try:
-                    handle = self.worker.handle_call if job.awaited else self.worker.handle_job
-                    reply = await handle(job.message)
+                    called = job.awaited or job.args is not None
+                    handle = self.worker.handle_call if called else self.worker.handle_job
+                    reply = await handle(job.message if job.args is None else job)
                     if isinstance(reply, Directive):
                         reply = await self._obey(reply)
                 except Exception as error:
@@ -321,7 +348,7 @@ class Seat:
                         raise
                     failure = error
                 else:
-                    self.busy = False
+                    self._let_go(job)
                     crew.ledger.complete(job, reply)
                     return
             if not await self._try_again(job, failure):
@@ -336,7 +363,7 @@ class Seat:
         verdict: object = None
         if trio.current_effective_deadline() == -math.inf:
             # The worker is cancelled: this is what a clean-up raised, and there is no next try.
-            self.busy = False
+            self._let_go(job)
             self._give_up(job, error, halted=False)
             return False
         try:
@@ -350,16 +377,16 @@ class Seat:
                 second.__context__ = error
             error = second
         if self._cut is Cut.CANCEL:
-            self.busy = False
+            self._let_go(job)
             crew.ledger.cancel(job, "ran")
             return False
         if wait is None:
-            self.busy = False
+            self._let_go(job)
             self._give_up(job, error, halted=verdict is HALT)
             return False
         crew.ledger.tell("job_retried", job, error, wait)
         if wait > 0:
-            self.busy = False
+            self._let_go(job)
             BackOff(job, self.box, wait)
             return False
         if crew.gate is not None:
@@ -368,8 +395,14 @@ class Seat:
             await trio.lowlevel.checkpoint()
         return True
 
+    def _let_go(self, item: object) -> None:
+        """Note that the job in hand is not in hand any more."""
+        self.busy = False
+        if self.crew.keyed and type(item) is Job:
+            self.box.done(item)
+
     async def _ask(self, job: Job[Any], error: Exception) -> ErrorVerdict | Backoff | None:
-        verdict = await self.worker.handle_error(job.message, job.attempt, error)
+        verdict = await self.worker.handle_error(job.subject, job.attempt, error)
         if verdict is None or isinstance(verdict, (ErrorVerdict, Backoff)):
             return verdict
         message = (
@@ -387,6 +420,8 @@ class Seat:
 
     async def _obey(self, directive: Directive) -> object:
         """Do what a handler asked for by its return value; return the job's reply."""
+        if self.crew.limit is not None:
+            return directive  # a function's value is its value
         if isinstance(directive, Emit):
             callback = self.worker.callbacks.get(directive.name)
             if callback is None:
@@ -410,7 +445,7 @@ class Seat:
 
     def _give_up(self, job: Job[Any], error: Exception, *, halted: bool) -> None:
         """Tell the failure's one owner: nobody if it is handled, the caller, or the crew."""
-        where = f"job {describe(job.message)} on {self.name}, attempt {job.attempt}"
+        where = f"job {describe(job.subject)} on {self.name}, attempt {job.attempt}"
         attempts = self.worker.retry.attempts
         add_note(error, f"{where} of {attempts}")
         if halted:
@@ -438,7 +473,7 @@ class Seat:
             )
             error.__cause__ = clean_up
             return job, error
-        self.busy = False
+        self._let_go(job)
         if clean_up is None:
             self.crew.ledger.cancel(job, "ran")
         else:
@@ -450,10 +485,10 @@ class Seat:
         """Fail the job in hand, if there is one: its worker was ended under it by ``error``."""
         if not self.busy:
             return
-        self.busy = False
         item = self._item
+        self._let_go(item)
         if type(item) is Job and item.place is self:
-            crash = WorkerCrashed(f"{self.name} was ended under job {describe(item.message)}")
+            crash = WorkerCrashed(f"{self.name} was ended under job {describe(item.subject)}")
             crash.__cause__ = error
             self.crew.ledger.fail(item, crash)
         else:
@@ -461,15 +496,22 @@ class Seat:
 
     def in_hand(self) -> str:
         """Return a short description of the job in hand, where the crew is clocked."""
-        return describe(self._item.message if type(self._item) is Job else self._item)
+        return describe(self._item.subject if type(self._item) is Job else self._item)
+
+    @trio.lowlevel.enable_ki_protection
+    def give_back(self) -> None:
+        """Let another have what the worker was called in for, if it ended before it began."""
+        item, self.first = self.first, _NOTHING
+        if item is not _NOTHING:
+            self.box.give_back(item)
 
     @trio.lowlevel.enable_ki_protection
     def cut_off(self) -> None:
         """Settle the job in hand, if there is one: the worker ended in the middle of it."""
         if not self.busy:
             return
-        self.busy = False
         item = self._item
+        self._let_go(item)
         if type(item) is Job and item.place is self:
             self.crew.ledger.cancel(item, "ran")
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -15,8 +16,11 @@ from poolder_trio.kernel.accounts import Tally
 from poolder_trio.kernel.options import Options
 from poolder_trio.policies import checks
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     import trio_util
@@ -52,6 +56,10 @@ class Engine(Protocol):
 
     def statistics(self) -> Statistics:
         """Return the counts of this moment."""
+        ...
+
+    def unseen(self) -> Sequence[Exception]:
+        """Return the failures that nobody has looked at."""
         ...
 
     def pause(self) -> None:
@@ -103,6 +111,9 @@ class Service(Options):
         """Build this opening's engine; return when it is ready."""
         raise NotImplementedError
 
+    async def _prepare(self, stack: AsyncExitStack) -> None:
+        """Enter what has to outlive the component's tasks."""
+
     async def _opened(self) -> None:
         """Run the component's own hook, once it can be used."""
 
@@ -126,6 +137,8 @@ class Service(Options):
             self._stage = Stage.OPENING
             self._engine = self._early_end = None
             stack.callback(self._end)
+            stack.push(self._raise_unseen)
+            await self._prepare(stack)
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.push_async_exit(self._leave)
             await self._start(nursery)
@@ -163,6 +176,22 @@ class Service(Options):
             if not drained:
                 self._stage = Stage.CLOSING
                 self.cancel()
+
+    def _raise_unseen(
+        self,
+        exc_type: type[BaseException] | None,  # noqa: ARG002
+        exc: BaseException | None,
+        traceback: TracebackType | None,  # noqa: ARG002
+    ) -> None:
+        """Let failures that nobody has looked at leave the block, beside what leaves it anyway."""
+        unseen = [] if self._engine is None else self._engine.unseen()
+        if not unseen:
+            return
+        if isinstance(exc, BaseExceptionGroup):
+            raise exc.derive([*exc.exceptions, *unseen]) from exc.__cause__
+        others = [] if exc is None else [exc]
+        text = f"{self._title}: jobs failed, and nobody looked at them"
+        raise BaseExceptionGroup(text, [*others, *unseen])
 
     def _end(self) -> None:
         self._stage = Stage.ENDED

@@ -6,13 +6,15 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from poolder_trio.policies.unlimited import Unlimited
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 T = TypeVar("T")
 
 
-class Fifo(Generic[T]):
+class Fifo(Unlimited, Generic[T]):
     """First in, first out.
 
     A plain deque, so a waiting item costs the eight bytes of its place. A discarded item stays

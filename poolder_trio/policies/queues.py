@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import attrs
 
 from poolder_trio.policies import checks
+from poolder_trio.policies.keyed import Keyed
 from poolder_trio.policies.lines import Fifo, Lifo
 from poolder_trio.policies.ranked import Fair, Priority
 
@@ -33,6 +34,23 @@ class Room(Protocol[T]):
     reserved: int
 
     def __len__(self) -> int: ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is an item that may be taken."""
+        ...
+
+    def may_begin(self, key: Hashable) -> bool:
+        """Tell whether an item of ``key`` may be out beside those that are."""
+        ...
+
+    def begin(self, key: Hashable) -> None:
+        """Note that an item is out that was never in here."""
+        ...
+
+    def release(self, key: Hashable) -> None:
+        """Note that an item that was out is done."""
+        ...
 
     def put(self, item: T, now: float, *, key: Hashable = None, priority: float = 0) -> list[T]:
         """Add ``item``; return what was dropped for it, itself included if it was refused."""
@@ -94,6 +112,12 @@ class Queue:
         validator=checks.one_of("wait", "reject", "drop_oldest", "drop_newest").field,
     )
 
-    def build(self) -> Room[object]:
-        """Return an empty room that keeps these rules. It knows no clock and never waits."""
+    def build(self, limit_per_key: int | None = None) -> Room[object]:
+        """Return an empty room that keeps these rules. It knows no clock and never waits.
+
+        Args:
+            limit_per_key: how many items of one key may be out at once; ``None``: any number.
+        """
+        if limit_per_key is not None:
+            return Keyed(self.max, self.overflow, self.order, limit_per_key)
         return _ORDERS[self.order](self.max, self.overflow)

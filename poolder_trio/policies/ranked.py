@@ -9,6 +9,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from poolder_trio.policies import checks
+from poolder_trio.policies.unlimited import Unlimited
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -22,7 +23,7 @@ PRIORITY = checks.Check(
 )
 
 
-class _Ranked(Generic[T]):
+class Ranked(Unlimited, Generic[T]):
     """Items by number of arrival; subclasses keep the numbers in their order of service."""
 
     __slots__ = ("_items", "_numbers", "_where", "max", "overflow", "reserved")
@@ -127,7 +128,7 @@ class _Ranked(Generic[T]):
         return item
 
 
-class Priority(_Ranked[T]):
+class Priority(Ranked[T]):
     """The greatest priority first, the oldest among equals.
 
     A withdrawn number stays in the heap. When such stale numbers outweigh the items they are
@@ -157,7 +158,7 @@ class Priority(_Ranked[T]):
             heapq.heapify(self._heap)
 
 
-class Fair(_Ranked[T]):
+class Fair(Ranked[T]):
     """Round robin over the keys, each key's items oldest first."""
 
     __slots__ = ("_turns",)

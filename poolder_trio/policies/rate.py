@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from poolder_trio.policies import checks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @attrs.frozen
@@ -31,6 +36,29 @@ class Rate:
     def build(self) -> Slots:
         """Return the schedule of one opening of a component."""
         return Slots(self)
+
+
+def build(rate: Rate | Sequence[Rate]) -> Slots | Together:
+    """Return the schedule of one opening of a component that keeps one rate, or several."""
+    return rate.build() if isinstance(rate, Rate) else Together([one.build() for one in rate])
+
+
+class Together:
+    """Several rates at once: a start is due when it is due by each of them."""
+
+    __slots__ = ("_all",)
+
+    def __init__(self, schedules: Sequence[Slots]) -> None:
+        self._all = schedules
+
+    def next(self, now: float) -> float:
+        """Return when the next start may come: ``now`` or later."""
+        return max(each.next(now) for each in self._all)
+
+    def take(self, now: float, *, waited: bool = False) -> None:
+        """Use the slot that is open at ``now``; see `Slots.take`."""
+        for each in self._all:
+            each.take(now, waited=waited)
 
 
 class Slots:
@@ -60,3 +88,15 @@ class Slots:
         if now > due and not (waited and now - due < self._space):
             due = now
         self._next = due + self._space
+
+
+RATE = checks.Check(
+    "a Rate, a tuple of them, or None",
+    lambda v: v is None or isinstance(v, Rate) or _are_rates(v),
+)
+
+
+def _are_rates(value: object) -> bool:
+    return (
+        isinstance(value, tuple) and all(isinstance(each, Rate) for each in value) and value != ()
+    )

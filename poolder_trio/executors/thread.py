@@ -1,0 +1,55 @@
+"""Functions in threads."""
+
+from __future__ import annotations
+
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+import trio
+
+from poolder_trio.executors.functions import refuse_async
+from poolder_trio.policies.checks import FLAG
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from poolder_trio.abc import Run
+
+__all__ = ["ThreadExecutor"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class ThreadExecutor:
+    """Runs functions in threads: for those that wait, or release the GIL while they work.
+
+    They see the context variables of their job, and `trio.from_thread` works in them.
+
+    Args:
+        abandon_on_cancel: leave the thread of a cancelled job to itself: it runs on, even beyond
+            the component, and its result is lost. By default it is waited for, and if it then
+            returns or raises, that stands. `trio.from_thread.check_cancelled` asks to stop.
+    """
+
+    abandon_on_cancel: bool = attrs.field(default=False, kw_only=True, validator=FLAG.field)
+
+    def check(self, fn: object) -> None:
+        """Raise ``TypeError`` if ``fn`` is async, or cannot be called."""
+        refuse_async(fn, self)
+
+    @asynccontextmanager
+    async def open(self, *, idle: float) -> AsyncGenerator[Run]:  # noqa: ARG002
+        """Open it; ``idle`` changes nothing, since Trio keeps its idle threads for ten seconds."""
+        # Trio's default limiter is shared by all of a program: a component that has its own limit
+        # would wait for strangers, and they for it.
+        limiter = trio.CapacityLimiter(math.inf)
+
+        async def run(fn: Callable[..., T], args: tuple[object, ...]) -> T:
+            return await trio.to_thread.run_sync(
+                fn, *args, abandon_on_cancel=self.abandon_on_cancel, limiter=limiter
+            )
+
+        yield run

@@ -1,0 +1,75 @@
+"""The receiving end of a memory channel, with a word to whoever fills it for each item taken."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Outlet(trio.abc.ReceiveChannel[T]):
+    """A receive channel. Its filler has to bound what it puts in: nothing here waits for room.
+
+    Args:
+        taken: called with each item as it is received; it must not raise.
+    """
+
+    __slots__ = ("_receive", "_send", "_taken")
+
+    def __init__(self, taken: Callable[[T], object]) -> None:
+        self._send, self._receive = trio.open_memory_channel["T"](math.inf)
+        self._taken = taken
+
+    def put(self, item: T) -> None:
+        """Add ``item``; nothing happens if the receiver has closed its end."""
+        with contextlib.suppress(trio.BrokenResourceError):
+            self._send.send_nowait(item)
+
+    def end(self) -> None:
+        """Let the channel end after what is in it."""
+        self._send.close()
+
+    def __len__(self) -> int:
+        """Return how many wait to be received."""
+        return self._receive.statistics().current_buffer_used
+
+    def __bool__(self) -> bool:
+        return True
+
+    async def receive(self) -> T:
+        """Return the next item; wait for it.
+
+        Raises:
+            trio.EndOfChannel: there is none any more.
+            trio.ClosedResourceError: this end was closed.
+        """
+        item = await self._receive.receive()
+        self._taken(item)
+        return item
+
+    def receive_nowait(self) -> T:
+        """Return the next item.
+
+        Raises:
+            trio.WouldBlock: there is none yet.
+            trio.EndOfChannel, trio.ClosedResourceError: as `receive`.
+        """
+        item = self._receive.receive_nowait()
+        self._taken(item)
+        return item
+
+    def close(self) -> None:
+        """Receive no more; what was not received is dropped."""
+        self._receive.close()
+
+    async def aclose(self) -> None:
+        """As `close`, and a checkpoint."""
+        self.close()
+        await trio.lowlevel.checkpoint()

@@ -1,0 +1,33 @@
+"""What a waiting room says about slots when it has no limit for a key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+
+class Unlimited:
+    """Base of the rooms in which any item may follow any other."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        raise NotImplementedError
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is an item that may be taken."""
+        return bool(len(self))
+
+    def may_begin(self, key: Hashable) -> bool:  # noqa: ARG002
+        """Tell whether an item of ``key`` may be out beside those that are: always."""
+        return True
+
+    def begin(self, key: Hashable) -> None:
+        """Note that an item is out that was never in here."""
+
+    def release(self, key: Hashable) -> None:
+        """Note that an item that was out is done."""
