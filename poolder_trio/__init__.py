@@ -2,6 +2,7 @@
 
 from poolder_trio._version import __version__
 from poolder_trio.abc import Dispatch, Executor, Instrument
+from poolder_trio.async_pool import AsyncPool
 from poolder_trio.errors import (
     Closed,
     DuplicateName,
@@ -19,10 +20,23 @@ from poolder_trio.errors import (
 )
 from poolder_trio.executors.process import ProcessExecutor
 from poolder_trio.executors.thread import ThreadExecutor
+from poolder_trio.job_pool import JobPool
 from poolder_trio.kernel.accounts import ShutdownReport, Statistics
+from poolder_trio.kernel.delayed import Timer
 from poolder_trio.kernel.gather import as_completed, await_many
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.registry import whereis
+from poolder_trio.kernel.returns import Completion, Ref
+from poolder_trio.named import (
+    async_perform,
+    async_perform_many,
+    perform,
+    perform_after,
+    perform_at,
+    perform_many,
+    perform_many_after,
+    perform_many_at,
+)
 from poolder_trio.policies.phash import phash
 from poolder_trio.policies.queues import Queue
 from poolder_trio.policies.rate import Rate
@@ -36,8 +50,10 @@ from poolder_trio.worker import Worker
 __all__ = [
     "HALT",
     "RETRY",
+    "AsyncPool",
     "Backoff",
     "Closed",
+    "Completion",
     "Dispatch",
     "DuplicateName",
     "Emit",
@@ -51,6 +67,7 @@ __all__ = [
     "JobError",
     "JobHalted",
     "JobNotDone",
+    "JobPool",
     "JobTimeout",
     "Pool",
     "PoolderError",
@@ -58,6 +75,7 @@ __all__ = [
     "Queue",
     "QueueFull",
     "Rate",
+    "Ref",
     "Restart",
     "RestartLimitExceeded",
     "Retry",
@@ -66,13 +84,22 @@ __all__ = [
     "Stop",
     "Tasker",
     "ThreadExecutor",
+    "Timer",
     "TooManyRequests",
     "Worker",
     "WorkerCrashed",
     "WorkerRef",
     "__version__",
     "as_completed",
+    "async_perform",
+    "async_perform_many",
     "await_many",
+    "perform",
+    "perform_after",
+    "perform_at",
+    "perform_many",
+    "perform_many_after",
+    "perform_many_at",
     "phash",
     "whereis",
 ]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, cast, overl
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.functions import Functions
 from poolder_trio.kernel.job import NO_RANK, Job
-from poolder_trio.kernel.runner import IS_ASYNC
 from poolder_trio.policies import checks
 
 if TYPE_CHECKING:
@@ -215,17 +214,14 @@ class Tasker(Functions):
         box = self._box
         if len(box.line) < box.bound and key is None and priority is None:
             # What is left needs none of the layers below: they cost as much as the job.
-            try:
-                is_async = fn.__code__.co_flags & IS_ASYNC
-            except AttributeError:
-                is_async = 0
-            if is_async:
-                context = copy_context()
-                if context != self._context:
-                    self._context = context
-                job: Job[Any] = Job(fn, box, True, NO_RANK, args, self._context)  # noqa: FBT003
-                box.line.append(job)
-                return job
+            if fn is not self._checked:
+                self._check(fn)
+            context = copy_context()
+            if context != self._context:
+                self._context = context
+            job: Job[Any] = Job(fn, box, True, NO_RANK, args, self._context)  # noqa: FBT003
+            box.line.append(job)
+            return job
         sent = self._sending().send_nowait(self._call(fn, args), key, priority, awaited=True)
         return cast("Job[Any]", sent)
 

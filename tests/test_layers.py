@@ -21,7 +21,7 @@ HOUSE = [
     ["kernel"],
     ["worker", "executors", "backends", "telemetry"],
     ["pool", "tasker", "batcher", "scheduler"],
-    ["factory_pool", "gen_pool", "job_pool", "async_pool"],
+    ["factory_pool", "gen_pool", "job_pool named", "async_pool"],
     ["application"],
     ["testing"],
     ["__init__"],

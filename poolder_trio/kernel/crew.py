@@ -67,6 +67,8 @@ class Rules:
     #: they are called in when there is something to do, and a crash replaces none of them.
     limit: int | None = None
     limit_per_key: int | None = None
+    #: Whether the component bounds what it accepts, so that back-offs need no places in the room.
+    bounded: bool = False
 
 
 class Crew:

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from poolder_trio.verdicts import Backoff, ErrorVerdict
 
 
+_NONE_YET = object()
+
+
 class Functions(Service):
     """Base of the components that run functions, at most so many at once."""
 
@@ -76,6 +79,8 @@ class Functions(Service):
     #: The names of the option that says how many functions may run at once.
     LIMITS: ClassVar[Sequence[str]] = ()
     KIND: ClassVar[str]
+    #: Whether what was accepted and has not ended is bounded by the component itself.
+    BOUNDED: ClassVar[bool] = False
 
     queue: Queue = Queue()
     rate: Rate | tuple[Rate, ...] | None = None
@@ -94,6 +99,8 @@ class Functions(Service):
     _run: Run | None = None
     #: Where functions may be put by hand; `NO_BOX` where there is more to it.
     _box: Mailbox = NO_BOX
+    #: The last function that was found to be one that can run here.
+    _checked: object = _NONE_YET
     #: The context of the last submission. Most are alike; equal ones are kept once.
     _context = Context()
 
@@ -144,6 +151,7 @@ class Functions(Service):
             overrun_warning=self.overrun_warning,
             limit=cast("int", getattr(self, self.LIMITS[0])),
             limit_per_key=self.limit_per_key,
+            bounded=self.BOUNDED,
         )
         crew = Crew(self._title, self, rules, nursery, Ledger(instruments), log)
         records = bool(self.instruments)
@@ -175,7 +183,7 @@ class Functions(Service):
         super().close()
 
     def _end(self) -> None:
-        self._crew, self._context = None, Context()
+        self._crew, self._context, self._checked = None, Context(), _NONE_YET
         super()._end()
 
     # -- sending
@@ -190,9 +198,11 @@ class Functions(Service):
             check_function(fn)
         else:
             self.executor.check(fn)
+        self._checked = fn
 
     def _call(self, fn: Callable[..., object], args: tuple[object, ...]) -> Call:
-        self._check(fn)
+        if fn is not self._checked:
+            self._check(fn)
         return Call(fn, args, self._snapshot())
 
     def _snapshot(self) -> Context:
@@ -221,7 +231,7 @@ class Functions(Service):
         outcomes: bool,
     ) -> Mapped[Any, Any]:
         self._check(fn)
-        self._sending()
+        self._sending().require_accepting()
         crew = self._crew
         assert crew is not None
         assert crew.shared is not None

@@ -101,10 +101,9 @@ class Job(Generic[T]):
 
     __slots__ = (
         "__weakref__",
-        "_error",
         "_outcome",
+        "_result",
         "_unseen",
-        "_value",
         "_waits",
         "args",
         "attempt",
@@ -116,8 +115,7 @@ class Job(Generic[T]):
     )
 
     _outcome: Status
-    _value: T
-    _error: Exception
+    _result: T | Exception
     _unseen: Unseen | None
 
     def __init__(  # noqa: PLR0917  # by position: this is called for each job
@@ -172,9 +170,9 @@ class Job(Generic[T]):
             message = f"the job is {self.status}: wait() for it, or ask again when it has ended"
             raise JobNotDone(message)
         if self._outcome == "done":
-            return self._value
+            return cast("T", self._result)
         self.look()
-        raise self._error
+        raise cast("Exception", self._result)
 
     async def wait(self) -> T:
         """Wait until the job has ended, and return or raise what came of it.
@@ -259,7 +257,7 @@ class Job(Generic[T]):
         """End the job with its result, and wake who waits for it."""
         self.place = None
         self._outcome = "done"
-        self._value = cast("T", value)
+        self._result = cast("T", value)
         if self._waits is not None:
             self._tell(outcome.Value(value))
 
@@ -275,7 +273,7 @@ class Job(Generic[T]):
         assert self.place is not None, "a job ends once"
         self.place = None
         self._outcome = status
-        self._error = error
+        self._result = error
         called = self._waits is not None and not isinstance(self._waits, dict)
         self._unseen = None if called else unseen
         if self._unseen is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
@@ -13,7 +14,7 @@ from poolder_trio.errors import QueueFull, TooManyRequests
 from poolder_trio.kernel.job import NO_RANK, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
     from poolder_trio.kernel.crew import Crew
@@ -182,6 +183,25 @@ class Mailbox:
         if refused and room.overflow == "reject":
             raise TooManyRequests(room.overflow, waited=0.0, waiting=len(room))
 
+    @trio.lowlevel.enable_ki_protection
+    def put_many_nowait(self, items: Sequence[object]) -> None:
+        """Put ``items`` in, in order, with none between: room for the first is room for all.
+
+        Raises:
+            QueueFull, TooManyRequests: as `put_nowait` does for the first; then none is in here.
+        """
+        self.put_nowait(items[0])
+        beyond_the_bound = self.room.overflow in ("wait", "reject")
+        for count, item in enumerate(itertools.islice(items, 1, None), 1):
+            if not beyond_the_bound:
+                self.put_nowait(item)
+            elif self.bound < 0:
+                self.restore(item)
+            else:
+                # No worker is free and nothing is to be looked after: the others just wait.
+                self.line.extend(itertools.islice(items, count, None))
+                return
+
     def _has_room(self, item: object = None) -> bool:
         room = self.room
         if self.free and not self.paused and not room.ready and room.may_begin(_rank(item).key):
@@ -230,7 +250,8 @@ class Mailbox:
         Jobs that back off have places here: where they take all of them, a newcomer has to wait,
         or failing jobs would get around the bound by backing off.
         """
-        return not self.room.reserved or self.room.reserved < self.room.max
+        reserved = self.room.reserved
+        return not reserved or reserved < self.room.max or self.crew.rules.bounded
 
     def _may_start(self) -> bool:
         if not self.free or self.paused:
@@ -382,7 +403,7 @@ class Mailbox:
     def close(self) -> list[object]:
         """Take in no more; return what waits, in order. Those who wait for room are sent away."""
         self.open = False
-        items = [self.room.pop() for _ in range(len(self.room))]
+        items = self.room.drain()
         self.turn_away()
         return items
 

@@ -9,6 +9,7 @@ import trio
 
 from poolder_trio.errors import Closed, JobAbandoned, QueueFull, TooManyRequests
 from poolder_trio.kernel import inside
+from poolder_trio.kernel.calls import Calls
 from poolder_trio.kernel.job import NO_RANK, Call, Job, Rank
 from poolder_trio.kernel.mailbox import Parcel
 from poolder_trio.policies.ranked import PRIORITY
@@ -186,6 +187,12 @@ class Post:
         self._check(key, priority)
         await trio.lowlevel.checkpoint()
         while messages and not self._is_late():
+            shared = self._crew.shared
+            if shared is not None and not to_all:
+                items = self._items(messages, shared, key, priority, awaited=awaited)
+                if not await self._send_to_one(shared, items):
+                    continue
+                return items
             parcels = [
                 Parcel(box, self._item(message, box, key, priority, awaited=awaited))
                 for message in messages
@@ -198,10 +205,49 @@ class Post:
                     if not await parcels[0].box.wait_for_room(parcels):
                         continue
             items = [parcel.item for parcel in parcels]
-            for item in items:
-                self._accepted(item)
+            self._all_accepted(items)
             return items
         return [self._abandoned(message, awaited=awaited) for message in messages]
+
+    async def _send_to_one(self, box: Mailbox, items: Sequence[object]) -> bool:
+        """Send items to the one mailbox there is; return ``False`` if it closes first."""
+        try:
+            self._put_all(box, items)
+        except QueueFull:
+            with self._guard(box, "a send to a full inbox"):
+                if not await box.wait_for_room([Parcel(box, item) for item in items]):
+                    return False
+        self._all_accepted(items)
+        return True
+
+    def accept(self, messages: Sequence[object]) -> None:
+        """Send messages that were promised to the one mailbox there is; this raises nothing.
+
+        Where the rule is to wait for room, they go in beyond the bound. What another rule drops
+        or refuses is in the accounts.
+        """
+        box = self._crew.shared
+        assert box is not None
+        if not messages:
+            return
+        items = self._items(messages, box, None, None)
+        try:
+            self._put_all(box, items)
+        except QueueFull:
+            for item in items:
+                self._crew.restore(box, item)
+        except TooManyRequests:
+            return
+        self._all_accepted(items)
+
+    @trio.lowlevel.enable_ki_protection
+    def _put_all(self, box: Mailbox, items: Sequence[object]) -> None:
+        try:
+            box.put_many_nowait(items)
+        except TooManyRequests:
+            for item in items[1:]:
+                self._crew.ledger.drop(item, self._overflow, len(box.room))
+            raise
 
     @trio.lowlevel.enable_ki_protection
     def _send_all(self, parcels: list[Parcel]) -> None:
@@ -347,6 +393,21 @@ class Post:
             return self._record(message, box, key, priority, awaited=awaited)
         return message
 
+    def _items(
+        self,
+        messages: Sequence[object],
+        box: Mailbox,
+        key: Hashable,
+        priority: float | None,
+        *,
+        awaited: bool = False,
+    ) -> list[object]:
+        """Return what is put in for each message, as `_item` does."""
+        plain = key is None and not priority and not self.looks_closer
+        if awaited and plain and isinstance(messages, Calls):
+            return messages.jobs(box)
+        return [self._item(each, box, key, priority, awaited=awaited) for each in messages]
+
     def _record(
         self,
         message: object,
@@ -369,6 +430,11 @@ class Post:
 
     def _guard(self, box: Mailbox, what: str) -> AbstractContextManager[None]:
         return inside.waiting_for(self._crew, box, what) if inside.anywhere() else _NO_GUARD
+
+    def _all_accepted(self, items: Sequence[object]) -> None:
+        if self._crew.ledger.instruments is not None:
+            for item in items:
+                self._accepted(item)
 
     def _accepted(self, item: object) -> None:
         instruments = self._crew.ledger.instruments

@@ -209,6 +209,8 @@ class Seat:
         answer = self.worker.handle_call
         clock = crew.clock if crew.clocked else None
         plain = clock is None and crew.ledger.instruments is None and not crew.keyed
+        # A function's value is its value, whatever it is.
+        directive = Directive if crew.limit is None else ()
         failure: Exception | None = None
         first = self._begin()
         while first is not _NOTHING or not self.signal:
@@ -235,7 +237,7 @@ class Seat:
                         item.attempt += 1
                         try:
                             reply = await answer(item.message if item.args is None else item)
-                            if reply is not None and isinstance(reply, Directive):
+                            if isinstance(reply, directive):
                                 reply = await self._obey(reply)
                         except Exception as error:
                             if self._cut is not None:
@@ -256,7 +258,7 @@ class Seat:
                         self._item, self.started = item, clock()
                     try:
                         reply = await handle(item)
-                        if reply is not None and isinstance(reply, Directive):
+                        if reply is not None and isinstance(reply, directive):
                             await self._obey(reply)
                     except Exception as error:
                         if self._cut is not None:
@@ -341,7 +343,7 @@ class Seat:
                     called = job.awaited or job.args is not None
                     handle = self.worker.handle_call if called else self.worker.handle_job
                     reply = await handle(job.message if job.args is None else job)
-                    if isinstance(reply, Directive):
+                    if isinstance(reply, Directive) and crew.limit is None:
                         reply = await self._obey(reply)
                 except Exception as error:
                     if self._cut is not None:
@@ -420,8 +422,6 @@ class Seat:
 
     async def _obey(self, directive: Directive) -> object:
         """Do what a handler asked for by its return value; return the job's reply."""
-        if self.crew.limit is not None:
-            return directive  # a function's value is its value
         if isinstance(directive, Emit):
             callback = self.worker.callbacks.get(directive.name)
             if callback is None:

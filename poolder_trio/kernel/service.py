@@ -117,6 +117,12 @@ class Service(Options):
     async def _opened(self) -> None:
         """Run the component's own hook, once it can be used."""
 
+    def _leaving(self) -> None:
+        """The block begins to be left; what was accepted goes on."""
+
+    async def _settled(self) -> None:
+        """Wait for what remains when the work has ended; ``grace`` is for this, too."""
+
     @property
     def _title(self) -> str:
         return self.name or type(self).__name__
@@ -167,10 +173,12 @@ class Service(Options):
         try:
             if exc is None and self._engine is not None:
                 with trio.move_on_after(self.grace):
+                    self._leaving()
                     self.resume()
                     await self._engine.wait_idle()
                     self.close()
                     await self._engine.ended.wait_value(True)  # noqa: FBT003
+                    await self._settled()
                     drained = True
         finally:
             if not drained:

@@ -54,6 +54,15 @@ class Keyed(Ranked[T]):
             self._offered.remove(number)
         return False
 
+    def drain(self) -> list[T]:
+        """Take all items, in the order in which they came, whatever their keys' slots."""
+        items = [item for _, item in self._items.values()]
+        for places in (self._items, self._where, self._left, self._heaps, self._turns):
+            places.clear()
+        self._offers.clear()
+        self._offered.clear()
+        return items
+
     def may_begin(self, key: Hashable) -> bool:
         """Tell whether a slot is free for ``key``."""
         return key is None or self._out[key] < self._limit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from poolder_trio.policies.unlimited import Unlimited
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Fifo(Unlimited, Generic[T]):
+class Fifo(Unlimited[T]):
     """First in, first out.
 
     A plain deque, so a waiting item costs the eight bytes of its place. A discarded item stays

@@ -68,6 +68,10 @@ class Room(Protocol[T]):
         """Take the next item, or raise ``IndexError``."""
         ...
 
+    def drain(self) -> list[T]:
+        """Take all items, in order."""
+        ...
+
     def expire(self, now: float) -> list[T]:
         """Drop what is too old."""
         ...

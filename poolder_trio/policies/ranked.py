@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from poolder_trio.policies import checks
 from poolder_trio.policies.unlimited import Unlimited
@@ -23,7 +23,7 @@ PRIORITY = checks.Check(
 )
 
 
-class Ranked(Unlimited, Generic[T]):
+class Ranked(Unlimited[T]):
     """Items by number of arrival; subclasses keep the numbers in their order of service."""
 
     __slots__ = ("_items", "_numbers", "_where", "max", "overflow", "reserved")
@@ -80,9 +80,9 @@ class Ranked(Unlimited, Generic[T]):
         """Add an item that was accepted before: the bound does not count for it."""
         self._check(key, priority)
         number = next(self._numbers)
-        self._enter(number, key, priority)
         self._items[number] = key, item
         self._where[id(item)] = number
+        self._enter(number, key, priority)
 
     def get(self, now: float) -> tuple[T | None, list[T]]:  # noqa: ARG002
         """Take the next item, or ``None`` if there is none."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
 
-class Unlimited:
+T = TypeVar("T")
+
+
+class Unlimited(Generic[T]):
     """Base of the rooms in which any item may follow any other."""
 
     __slots__ = ()
@@ -16,6 +19,14 @@ class Unlimited:
     def __len__(self) -> int:
         """Return how many wait."""
         raise NotImplementedError
+
+    def pop(self) -> T:
+        """Take the next item, or raise ``IndexError``."""
+        raise NotImplementedError
+
+    def drain(self) -> list[T]:
+        """Take all items, in order."""
+        return [self.pop() for _ in range(len(self))]
 
     @property
     def ready(self) -> bool:

@@ -1,0 +1,148 @@
+"""Calls that a pool is to get later: timers that can be read and taken back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import trio
+
+from poolder_trio.kernel import inside
+from poolder_trio.kernel.notes import describe
+from poolder_trio.policies.daytime import moment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import time, tzinfo
+
+    from poolder_trio.kernel import timers
+    from poolder_trio.kernel.crew import Crew
+    from poolder_trio.kernel.job import Call
+    from poolder_trio.kernel.post import Post
+    from poolder_trio.kernel.wall import WallClock
+
+
+class Timer:
+    """A handle on calls that a pool is to get later.
+
+    When its time comes they are sent to the pool, and from then on the timer can do nothing about
+    them. If the pool closes first they are abandoned, and are in its report.
+
+    Attributes:
+        calls: what is to be called: one, or those of a ``perform_many``.
+    """
+
+    __slots__ = ("_alarm", "_delayed", "_due", "_end", "calls")
+
+    def __init__(self, delayed: Delayed, due: float | datetime, calls: Sequence[Call]) -> None:
+        self.calls = calls
+        self._delayed = delayed
+        #: Seconds of Trio's clock, or a time of the wall clock.
+        self._due = due
+        self._alarm: timers.Timer | None = None
+        self._end = "waiting"
+
+    def __repr__(self) -> str:
+        first = describe(self.calls[0]) if self.calls else "nothing"
+        more = f" and {len(self.calls) - 1} more" if len(self.calls) > 1 else ""
+        how = self._end if self._alarm is None else f"in {self.remaining():g} s"
+        return f"<Timer {first}{more}: {how}>"
+
+    def remaining(self) -> float:
+        """Return how many seconds are left; 0.0 if it has fired, was cancelled or abandoned."""
+        return 0.0 if self._alarm is None else max(0.0, self._left())
+
+    async def cancel(self) -> float | None:
+        """Take the calls back, so that none of them will run; waits for nothing.
+
+        Returns how many seconds were left; ``None`` if that was too late: it has fired, was
+        cancelled before, or was abandoned.
+        """
+        await trio.lowlevel.checkpoint()
+        left = self.remaining()
+        return left if self._over("cancelled") else None
+
+    def _left(self) -> float:
+        if isinstance(self._due, datetime):
+            return (self._due - self._delayed.wall.now()).total_seconds()
+        return self._due - trio.current_time()
+
+    def start(self) -> None:
+        """Wait for the time, or for the next look at the clock."""
+        if isinstance(self._due, datetime):
+            alarm = trio.current_time() + self._delayed.wall.trusted(self._left())
+        else:
+            alarm = self._due
+        self._alarm = self._delayed.crew.timers.at(alarm, self._ring)
+
+    def _ring(self) -> None:
+        if isinstance(self._due, datetime) and self._left() > 0:
+            self.start()
+        elif self._over("fired"):
+            self._delayed.post.accept(self.calls)
+
+    @trio.lowlevel.enable_ki_protection
+    def _over(self, end: str) -> bool:
+        """Note how it ends; return whether it had not ended before."""
+        if self._alarm is None:
+            return False
+        self._alarm.cancel()
+        self._alarm = None
+        self._end = end
+        del self._delayed.pending[self]
+        return True
+
+    @trio.lowlevel.enable_ki_protection
+    def abandon(self) -> None:
+        """Enter the calls in the accounts as accepted and never run."""
+        self._over("abandoned")
+        self._end = "abandoned"
+        for call in self.calls:
+            self._delayed.crew.ledger.abandon(call)
+
+
+class Delayed:
+    """The timers of one opening of a pool.
+
+    What is delayed is no part of the pool's accounts until it is sent, or abandoned.
+    """
+
+    __slots__ = ("_zone", "crew", "pending", "post", "wall")
+
+    def __init__(self, crew: Crew, post: Post, wall: WallClock, zone: tzinfo) -> None:
+        self.crew = crew
+        self.post = post
+        self.wall = wall
+        self._zone = zone
+        #: In the order in which they were set.
+        self.pending: dict[Timer, None] = {}
+
+    def after(self, seconds: float, calls: Sequence[Call]) -> Timer:
+        """Send ``calls`` to the pool in ``seconds``."""
+        return self._set(Timer(self, trio.current_time() + seconds, calls))
+
+    def at(self, when: datetime | time, calls: Sequence[Call]) -> Timer:
+        """Send ``calls`` to the pool at a time of the wall clock: see `moment`."""
+        return self._set(Timer(self, moment(when, self.wall.now(), self._zone), calls))
+
+    @trio.lowlevel.enable_ki_protection
+    def _set(self, timer: Timer) -> Timer:
+        if self.post.accepting:
+            timer.start()
+            self.pending[timer] = None
+            return timer
+        # As with every submission that comes too late: strangers are told, own jobs go on.
+        if self.crew.ended.value or not inside.inside(self.crew):
+            self.post.require_accepting()
+        timer.abandon()
+        return timer
+
+    def timers(self) -> tuple[Timer, ...]:
+        """Return the timers that have not fired, the soonest first."""
+        return tuple(sorted(self.pending, key=Timer.remaining))
+
+    @trio.lowlevel.enable_ki_protection
+    def abandon(self) -> None:
+        """Give up every timer that has not fired."""
+        for timer in list(self.pending):
+            timer.abandon()
