@@ -20,13 +20,14 @@ from poolder_trio.errors import (
 )
 from poolder_trio.executors.process import ProcessExecutor
 from poolder_trio.executors.thread import ThreadExecutor
-from poolder_trio.job_pool import JobPool
+from poolder_trio.job_pool import JobPool, Waiting
 from poolder_trio.kernel.accounts import ShutdownReport, Statistics
 from poolder_trio.kernel.delayed import Timer
 from poolder_trio.kernel.gather import as_completed, await_many
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.registry import whereis
 from poolder_trio.kernel.returns import Completion, Ref
+from poolder_trio.kernel.workers import WorkerInfo
 from poolder_trio.named import (
     async_perform,
     async_perform_many,
@@ -86,8 +87,10 @@ __all__ = [
     "ThreadExecutor",
     "Timer",
     "TooManyRequests",
+    "Waiting",
     "Worker",
     "WorkerCrashed",
+    "WorkerInfo",
     "WorkerRef",
     "__version__",
     "as_completed",

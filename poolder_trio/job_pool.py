@@ -51,9 +51,8 @@ class JobPoolOptions(FunctionOptions, total=False):
 class Waiting:
     """What waits in a `JobPool` at one moment."""
 
-    #: What waits for a worker, in order. ``None`` if the queue keeps an order other than that of
-    #: arrival: such a queue cannot be read without taking from it. ``statistics()`` counts it.
-    queued: tuple[Call, ...] | None
+    #: What waits for a worker, the oldest first, whatever order the queue serves it in.
+    queued: tuple[Call, ...]
     #: What waits for its time, the soonest first.
     delayed: tuple[Timer, ...]
 

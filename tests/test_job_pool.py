@@ -598,6 +598,10 @@ async def test_jobs_are_what_waits_in_order_and_what_is_delayed(autojump_clock):
         assert pool.jobs().delayed == (later,)
 
 
-async def test_a_queue_that_is_no_line_does_not_show_what_waits():
-    async with JobPool(queue=Queue(order="lifo")) as pool:
-        assert pool.jobs().queued is None
+@pytest.mark.parametrize("order", ["fifo", "lifo", "priority", "fair"])
+async def test_jobs_are_shown_the_oldest_first_in_any_order_of_service(order):
+    async with JobPool(pool_size=1, queue=Queue(order=order)) as pool:
+        pool.pause()
+        jobs = [await pool.async_perform(double, number) for number in range(4)]
+        jobs[1].cancel()
+        assert names(pool.jobs().queued) == [0, 2, 3]

@@ -59,15 +59,10 @@ def infos(crew: Crew) -> tuple[WorkerInfo, ...]:
     return tuple(WorkerInfo(f"{crew.name}[{index}]", jobs.get(index)) for index in indices)
 
 
-def queued(crew: Crew) -> tuple[Call, ...] | None:
-    """Return what waits for a worker, in order; ``None`` where only taking it shows the order."""
+def queued(crew: Crew) -> tuple[Call, ...]:
+    """Return what waits for a worker, the oldest first."""
     assert crew.shared is not None
-    room = crew.shared.room
-    if room.line is None and crew.rules.queue.order == "fifo":
-        # A line shows its items once those that were withdrawn are swept out, as a removal does.
-        room.remove(object(), crew.clock())
-        crew.shared.rearm()
-    return None if room.line is None else tuple(map(_call, room.line))
+    return tuple(map(_call, crew.shared.room.items()))
 
 
 def _call(item: object) -> Call:

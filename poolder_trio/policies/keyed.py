@@ -56,7 +56,7 @@ class Keyed(Ranked[T]):
 
     def drain(self) -> list[T]:
         """Take all items, in the order in which they came, whatever their keys' slots."""
-        items = [item for _, item in self._items.values()]
+        items = self.items()
         for places in (self._items, self._where, self._left, self._heaps, self._turns):
             places.clear()
         self._offers.clear()

@@ -94,6 +94,10 @@ class Fifo(Unlimited[T]):
             self._items.remove(item)
         return []
 
+    def items(self) -> list[T]:
+        """Return what is in here, in the order in which it came."""
+        return [item for item in self._items if id(item) not in self._ghosts]
+
     def discard(self, item: T) -> None:
         """Withdraw this very object, which is in here once and will not be put again. O(1)."""
         self._ghosts.add(id(item))

@@ -68,6 +68,10 @@ class Room(Protocol[T]):
         """Take the next item, or raise ``IndexError``."""
         ...
 
+    def items(self) -> list[T]:
+        """Return what is in here, in the order in which it came."""
+        ...
+
     def drain(self) -> list[T]:
         """Take all items, in order."""
         ...

@@ -111,6 +111,10 @@ class Ranked(Unlimited[T]):
                 break
         return []
 
+    def items(self) -> list[T]:
+        """Return what is in here, in the order in which it came."""
+        return [item for _, item in self._items.values()]
+
     def discard(self, item: T) -> None:
         """Withdraw this very object, which is in here once and will not be put again. O(1)."""
         self._withdraw(self._where[id(item)])
