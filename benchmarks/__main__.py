@@ -7,7 +7,7 @@ import platform
 import sys
 from importlib import metadata
 
-from benchmarks import bounded, calls, casts, functions, lag, memory, options
+from benchmarks import bounded, calls, casts, elsewhere, functions, lag, memory, options
 from benchmarks.harness import show
 
 TOPICS = {
@@ -16,6 +16,7 @@ TOPICS = {
     "calls": calls.CONTESTS,
     "bounded": bounded.CONTESTS,
     "functions": functions.CONTESTS,
+    "elsewhere": elsewhere.CONTESTS,
     "memory": memory.CONTESTS,
     "lag": lag.CONTESTS,
 }

@@ -236,6 +236,10 @@ class Functions(Service):
         assert crew is not None
         assert crew.shared is not None
 
+        def submit_nowait(item: object) -> Job[Any]:
+            sent = self._sending().send_nowait(self._call(fn, (item,)), awaited=True)
+            return cast("Job[Any]", sent)
+
         def submit(item: object) -> Awaitable[Job[Any]]:
             return self._submit(fn, (item,), None, None)
 
@@ -243,4 +247,4 @@ class Functions(Service):
             return cast("int", getattr(self, self.LIMITS[0]))
 
         guard = partial(inside.waiting_for, crew, crew.shared, "a map")
-        return Mapped(submit, ahead, guard, inputs, ordered, outcomes)
+        return Mapped(submit_nowait, submit, ahead, guard, inputs, ordered, outcomes)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import outcome
 import trio
 
+from poolder_trio.errors import QueueFull
 from poolder_trio.kernel.outlet import Outlet
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 
+#: How many inputs are sent off before others have the event loop.
+_BURST = 64
+
 
 class Mapped(Generic[S, T]):
     """An ``async with`` that gives a channel of results; see `Tasker.map`.
 
     Args:
+        submit_nowait: sends one input off, or raises `QueueFull`.
         submit: sends one input off; may wait for room.
         ahead: returns how many inputs may be read ahead of the results received.
         guard: what surrounds the block.
@@ -38,6 +43,7 @@ class Mapped(Generic[S, T]):
 
     def __init__(  # noqa: PLR0917  # what `Tasker.map` is called with, and what it is to call
         self,
+        submit_nowait: Callable[[S], Job[Any]],
         submit: Callable[[S], Awaitable[Job[Any]]],
         ahead: Callable[[], int],
         guard: Callable[[], AbstractContextManager[None]],
@@ -45,6 +51,7 @@ class Mapped(Generic[S, T]):
         ordered: bool,  # noqa: FBT001
         outcomes: bool,  # noqa: FBT001
     ) -> None:
+        self._submit_nowait = submit_nowait
         self._submit = submit
         self._ahead = ahead
         self._guard = guard
@@ -99,19 +106,42 @@ class Mapped(Generic[S, T]):
     # -- what goes in
 
     async def _feed(self) -> None:
-        source = _each(self._inputs)
-        async with aclosing(source):
-            while True:
-                while self._unreceived >= self._ahead():
-                    await self._room.park()
-                self._unreceived += 1
-                try:
-                    item = await anext(source)
-                except StopAsyncIteration:
-                    break
-                self._follow(await self._submit(item))
+        if isinstance(self._inputs, AsyncIterable):
+            await self._feed_from(aiter(self._inputs))
+        else:
+            iterator = iter(self._inputs)
+            await self._place()
+            for item in iterator:
+                await self._send(item)
+                await self._place()
         self._all_read = True
         self._end_if_done()
+
+    async def _feed_from(self, iterator: AsyncIterator[S]) -> None:
+        try:
+            await self._place()
+            async for item in iterator:
+                await self._send(item)
+                await self._place()
+        finally:
+            # One that is left in the middle is not left to the garbage collector.
+            if isinstance(iterator, AsyncGenerator):
+                await iterator.aclose()
+
+    async def _place(self) -> None:
+        """Wait until one more input may be read."""
+        while self._unreceived >= self._ahead():
+            await self._room.park()
+        self._unreceived += 1
+        if not self._unreceived % _BURST:
+            await trio.lowlevel.checkpoint()
+
+    async def _send(self, item: S) -> None:
+        try:
+            job = self._submit_nowait(item)
+        except QueueFull:
+            job = await self._submit(item)
+        self._follow(job)
 
     def _follow(self, job: Job[Any]) -> None:
         self._running[job] = None
@@ -159,18 +189,3 @@ class Mapped(Generic[S, T]):
 
 async def _unwrap(result: outcome.Error) -> None:
     result.unwrap()
-
-
-async def _each(inputs: Iterable[S] | AsyncIterable[S]) -> AsyncGenerator[S, None]:
-    """Yield the inputs; end a generator among them that is left in the middle."""
-    if not isinstance(inputs, AsyncIterable):
-        for item in inputs:
-            yield item
-        return
-    iterator = aiter(inputs)
-    try:
-        async for item in iterator:
-            yield item
-    finally:
-        if isinstance(iterator, AsyncGenerator):
-            await iterator.aclose()
