@@ -212,7 +212,8 @@ class Tasker(Functions):
     ) -> Job[Any]:
         """Run ``fn(*args)`` and return its `Job`, without waiting: raises `QueueFull` instead."""
         box = self._box
-        if len(box.line) < box.bound and key is None and priority is None:
+        line = box.line
+        if len(line) < box.bound and key is None and priority is None:
             # What is left needs none of the layers below: they cost as much as the job.
             if fn is not self._checked:
                 self._check(fn)
@@ -220,7 +221,7 @@ class Tasker(Functions):
             if context != self._context:
                 self._context = context
             job: Job[Any] = Job(fn, box, True, NO_RANK, args, self._context)  # noqa: FBT003
-            box.line.append(job)
+            line.append(job)
             return job
         sent = self._sending().send_nowait(self._call(fn, args), key, priority, awaited=True)
         return cast("Job[Any]", sent)

@@ -541,7 +541,7 @@ async def test_functions_that_all_wait_for_their_own_tasker_are_refused(limit, a
         return await (await tasker.submit(double, 1)).wait()
 
     async def map_on():
-        async with tasker.map(double, [1, 2]) as results:
+        async with tasker.map(double, [1, 2], ordered=True) as results:
             return [result async for result in results]
 
     async with Tasker(limit=limit) as tasker:

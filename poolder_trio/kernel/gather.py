@@ -29,7 +29,7 @@ async def await_many(jobs: Iterable[Job[T]]) -> list[T]:
     await trio.lowlevel.checkpoint()
     results: list[T] = []
     for job in jobs:
-        if not job.ended:
+        if job.place is not None:
             await job.wait_done()
         results.append(job.result())
     return results

@@ -244,15 +244,15 @@ class Seat:
                                 raise
                             failure = error
                         else:
-                            self.busy = False
                             tally.completed += 1
                             item.complete(reply)
                         if failure is not None:
                             failed, failure = failure, None
                             await self._run(item, failed)
+                            self.busy = True
                     else:
                         await self._run(item)
-                    self.busy = True
+                        self.busy = True
                 else:
                     if clock is not None:
                         self._item, self.started = item, clock()
