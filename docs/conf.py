@@ -7,7 +7,13 @@ copyright = "the poolder_trio developers"
 version = release = poolder_trio.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-napoleon_custom_sections = [("Options", "params_style")]
+myst_heading_anchors = 2
+napoleon_custom_sections = [
+    ("Options", "params_style"),
+    ("Args that all methods share", "params_style"),
+    ("Errors that all methods share", "params_style"),
+]
+napoleon_use_ivar = True  # else a property that is listed as an attribute is described twice
 exclude_patterns = ["_build"]
 html_theme = "furo"
 

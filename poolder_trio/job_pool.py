@@ -19,7 +19,7 @@ from poolder_trio.policies.restart import Restart
 from poolder_trio.tasker import FunctionOptions, Tasker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Container, Hashable, Iterable, Mapping, Sequence
     from contextlib import AsyncExitStack
     from datetime import datetime, time, tzinfo
     from typing import TypeAlias
@@ -78,7 +78,9 @@ class JobPool(Tasker):
     The first argument is the pool's name, by which `whereis` finds it, and `poolder_trio.perform`
     and its like. A subclass may declare it, as every option.
 
-    Options, besides those of `Tasker`, where ``pool_size`` is called ``limit``:
+    Options are those of `Tasker`, where ``pool_size`` is called ``limit``, and these.
+
+    Options:
         pool_size: how many functions may run at once; can be set while the pool is open.
         restart: a `Restart`; by default failures of performed functions are logged, all of them.
         clock: a function that returns the time as an aware datetime; ``None`` for the real one.
@@ -110,7 +112,11 @@ class JobPool(Tasker):
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        if "limit" in vars(cls):
+        cls._refuse_limit(vars(cls))
+
+    @classmethod
+    def _refuse_limit(cls, names: Container[str]) -> None:
+        if "limit" in names:
             message = f"{cls.__name__} has no option 'limit': did you mean 'pool_size'?"
             raise TypeError(message)
 
@@ -125,6 +131,7 @@ class JobPool(Tasker):
             TypeError, ValueError: an option is unknown or wrong.
         """
         passed: dict[str, object] = dict(options)
+        self._refuse_limit(passed)
         if title is not None and passed.setdefault("name", title) is not title:
             message = f"expected one name, got {title!r} and {passed['name']!r}"
             raise TypeError(message)

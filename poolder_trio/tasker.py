@@ -276,6 +276,7 @@ class Tasker(Functions):
         fn: Callable[[S], Awaitable[T]],
         inputs: Iterable[S] | AsyncIterable[S],
         *,
+        key: Callable[[S], Hashable] | None = None,
         ordered: bool = False,
         outcomes: bool,
     ) -> Mapped[S, outcome.Outcome[T]]: ...
@@ -285,6 +286,7 @@ class Tasker(Functions):
         fn: Callable[[S], Awaitable[T]],
         inputs: Iterable[S] | AsyncIterable[S],
         *,
+        key: Callable[[S], Hashable] | None = None,
         ordered: bool = False,
     ) -> Mapped[S, T]: ...
     @overload
@@ -293,6 +295,7 @@ class Tasker(Functions):
         fn: Callable[[S], T],
         inputs: Iterable[S] | AsyncIterable[S],
         *,
+        key: Callable[[S], Hashable] | None = None,
         ordered: bool = False,
         outcomes: bool,
     ) -> Mapped[S, outcome.Outcome[T]]: ...
@@ -302,6 +305,7 @@ class Tasker(Functions):
         fn: Callable[[S], T],
         inputs: Iterable[S] | AsyncIterable[S],
         *,
+        key: Callable[[S], Hashable] | None = None,
         ordered: bool = False,
     ) -> Mapped[S, T]: ...
     def map(
@@ -309,6 +313,7 @@ class Tasker(Functions):
         fn: Callable[[Any], Any],
         inputs: Iterable[Any] | AsyncIterable[Any],
         *,
+        key: Callable[[Any], Hashable] | None = None,
         ordered: bool = False,
         outcomes: bool = False,
     ) -> Mapped[Any, Any]:
@@ -326,8 +331,9 @@ class Tasker(Functions):
         Args:
             fn: takes one input.
             inputs: any iterable or async iterable, endless ones included.
+            key: a function from an input to its key, for ``limit_per_key`` and fair queues.
             ordered: whether results come in the order of the inputs, and not as they are done.
             outcomes: whether results are ``outcome.Outcome`` objects; else the first failure
                 cancels the rest and leaves the block, in a group.
         """
-        return self._map(fn, inputs, ordered=ordered, outcomes=outcomes)
+        return self._map(fn, inputs, key=key, ordered=ordered, outcomes=outcomes)

@@ -37,7 +37,9 @@ def bench(*args):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["bounded", "calls", "casts", "elsewhere", "functions", "lag", "memory", "options"])
+@pytest.mark.parametrize(
+    "name", ["bounded", "calls", "casts", "elsewhere", "functions", "lag", "memory", "options"]
+)
 def test_every_contestant_handles_every_job(name):
     done = bench(name, "--quick", "--repeats", "1")
     assert done.returncode == 0, done.stderr

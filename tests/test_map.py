@@ -149,6 +149,32 @@ async def test_with_outcomes_a_failure_is_a_result(autojump_clock):
         got[3].unwrap()
 
 
+async def test_inputs_have_keys(autojump_clock):
+    running, most = [], {}
+
+    async def visit(url):
+        host = url[0]
+        running.append(host)
+        most[host] = max(most.get(host, 0), running.count(host))
+        await trio.sleep(1)
+        running.remove(host)
+
+    async with Tasker(limit=10, limit_per_key=2) as tasker:
+        async with tasker.map(
+            visit, ["a1", "a2", "a3", "a4", "b1"], key=lambda url: url[0]
+        ) as done:
+            assert len([result async for result in done]) == 5
+    assert most == {"a": 2, "b": 1}
+    assert trio.current_time() == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("wrong", [5, None, double])
+async def test_what_is_no_iterable_is_refused_at_the_call(wrong):
+    async with Tasker() as tasker:
+        with pytest.raises(TypeError, match="map needs an iterable"):
+            tasker.map(double, wrong)
+
+
 async def test_an_input_that_raises_leaves_the_block():
     def broken():
         yield 1

@@ -8,9 +8,10 @@ from pathlib import Path
 import attrs
 
 import poolder_trio
-from poolder_trio import Pool, Queue, Restart, Retry, Worker
+from poolder_trio import AsyncPool, JobPool, Pool, Queue, Rate, Restart, Retry, Tasker, Worker
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_example_is_short_and_prints_what_the_readme_says(tmp_path):
@@ -35,9 +36,22 @@ def test_every_name_and_option_in_the_table_exists():
     table = "".join(line for line in README.splitlines(keepends=True) if line.startswith("| "))
     for name in set(re.findall(r"\b([A-Z]\w+)\(", table)) - {"MyWorker"}:
         assert hasattr(poolder_trio, name), name
-    options = {*Pool.OPTIONS, *Worker.OPTIONS}
-    for described in (Queue, Retry, Restart):
+    options = {
+        name
+        for component in (Pool, Worker, Tasker, JobPool, AsyncPool)
+        for name in component.OPTIONS
+    }
+    for described in (Queue, Rate, Retry, Restart):
         options |= {field.name for field in attrs.fields(described)}
     assert set(re.findall(r"\b(\w+) ?=", table)) <= options
     for method in set(re.findall(r"pool\.(\w+)", table)):
-        assert hasattr(Pool, method), method
+        assert hasattr(Pool, method) or hasattr(AsyncPool, method), method
+    for method in set(re.findall(r"tasker\.(\w+)", table)) | {"execute", "call"}:
+        assert hasattr(Tasker, method), method
+    for function in set(re.findall(r"await (\w+)\(", table)):
+        assert hasattr(poolder_trio, function), function
+
+
+def test_what_the_readme_links_to_exists():
+    for path in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / path).is_file(), path

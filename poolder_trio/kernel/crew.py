@@ -240,10 +240,11 @@ class Crew:
             return what_now is AfterCrash.REPLACE
         rule = self.rules.restart
         if not rule.max_restarts:
+            remedy = "replaces such workers" if self.limit is None else "logs such failures"
             add_note(
                 error,
                 f"{seat.name} crashed: nobody waits for this result, so it leaves the block; "
-                f"restart=Restart(max_restarts=...) replaces such workers instead",
+                f"restart=Restart(max_restarts=...) {remedy} instead",
             )
             raise error
         message = f"{self.name}: more than {rule.max_restarts} crashes within {rule.within:g} s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import AsyncIterable, Iterable
 from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -30,11 +31,9 @@ from poolder_trio.policies.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import (
-        AsyncIterable,
         Awaitable,
         Callable,
         Hashable,
-        Iterable,
         Mapping,
         Sequence,
     )
@@ -227,21 +226,25 @@ class Functions(Service):
         fn: Callable[..., Any],
         inputs: Iterable[Any] | AsyncIterable[Any],
         *,
+        key: Callable[[Any], Hashable] | None,
         ordered: bool,
         outcomes: bool,
     ) -> Mapped[Any, Any]:
         self._check(fn)
+        if not isinstance(inputs, (Iterable, AsyncIterable)):
+            raise TypeError(f"map needs an iterable or async iterable of inputs, got {inputs!r}")
         self._sending().require_accepting()
         crew = self._crew
         assert crew is not None
         assert crew.shared is not None
 
         def submit_nowait(item: object) -> Job[Any]:
-            sent = self._sending().send_nowait(self._call(fn, (item,)), awaited=True)
+            its_key = None if key is None else key(item)
+            sent = self._sending().send_nowait(self._call(fn, (item,)), its_key, awaited=True)
             return cast("Job[Any]", sent)
 
         def submit(item: object) -> Awaitable[Job[Any]]:
-            return self._submit(fn, (item,), None, None)
+            return self._submit(fn, (item,), None if key is None else key(item), None)
 
         def ahead() -> int:
             return cast("int", getattr(self, self.LIMITS[0]))

@@ -94,5 +94,5 @@ def waiting_for(crew: Crew, box: Mailbox, what: str) -> Generator[None]:
 def _hopeless(crew: Crew, what: str) -> str:
     return (
         f"{what} from inside a handler of {crew.name} would wait for that very handler, for ever: "
-        f"return first and wait elsewhere, or send it without waiting for what comes of it"
+        f"return first and do it elsewhere, or in the form that does not wait"
     )

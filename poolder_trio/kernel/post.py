@@ -335,7 +335,10 @@ class Post:
             wrong = f"priority={priority!r} needs queue=Queue(order='priority'), which looks at it"
             raise TypeError(wrong)
         if key is not None and not self._uses_keys:
-            wrong = f"key={key!r} needs a mode or a queue that looks at keys, such as order='fair'"
+            wrong = (
+                f"key={key!r} needs something that looks at keys: mode='phash', limit_per_key= "
+                f"or queue=Queue(order='fair')"
+            )
             raise TypeError(wrong)
         if priority is not None:
             PRIORITY("priority", priority, self._crew.name)

@@ -19,7 +19,8 @@ class Rate:
     Args:
         count: starts in each period; may be a fraction.
         per: the period, in seconds.
-        burst: starts that may come at once after a quiet time.
+        burst: starts that may come at once after a quiet time; the period in which they fall
+            has up to so many more than ``count``.
 
     The generic cell rate algorithm (ITU-T I.371), anchored on the schedule: a start that comes
     late keeps the slot it was due in, so lateness adds up neither to drift nor to a burst.
