@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
-__all__ = ["Dispatch", "Executor", "Instrument", "Run"]
+__all__ = ["Dispatch", "Executor", "Instrument", "Run", "Trigger"]
 
 T = TypeVar("T")
 
@@ -56,6 +57,12 @@ class Instrument:
         ``reason`` is the queue's rule that dropped it, ``"cancelled"`` or ``"abandoned"``.
         """
 
+    def batch_flushed(self, source: object, batch: object) -> None:
+        """``batch`` is complete and goes to be handled; ``batch.reason`` says why.
+
+        In a batcher, the ``job`` of the other hooks is that of a whole batch, its ``message``.
+        """
+
     def worker_started(self, source: object, worker: object) -> None:
         """``worker`` is ready: its ``handle_init`` has returned."""
 
@@ -93,5 +100,20 @@ class Executor(Protocol):
 
         Args:
             idle: seconds after which what is idle there may end; it comes back when needed.
+        """
+        ...
+
+
+@runtime_checkable
+class Trigger(Protocol):
+    """Says when something is to happen. It only describes, and holds no state."""
+
+    def next(self, after: datetime) -> datetime | None:
+        """Return the first moment after ``after``, never ``after`` itself; ``None``: never again.
+
+        Asked with what it returned, it goes on to the one after that. It must not wait.
+
+        Args:
+            after: an aware datetime in UTC, as is what it returns.
         """
         ...

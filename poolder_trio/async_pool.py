@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, cast, overload
@@ -164,7 +165,8 @@ class AsyncPool(Functions, Generic[S, T]):
     # -- what the kernel asks of a component
 
     async def _start(self, nursery: trio.Nursery) -> Crew:
-        self._returns = returns = Returns[T](nursery, self.max_results)
+        log = logging.getLogger(f"poolder_trio.{self.KIND}")
+        self._returns = returns = Returns[T](nursery, self.max_results, log)
         crew = await super()._start(nursery)
         nursery.start_soon(returns.end_after, crew.ended, name="poolder_trio results")
         return crew

@@ -259,6 +259,9 @@ class Pool(Service, Generic[M, R]):
         if self._router is not None:
             self._router.changed()
 
+    def rests(self, seat: Seat) -> None:
+        """Nothing depends on it; the pool's crew calls this."""
+
     def route_again(self, item: object) -> Mailbox | None:
         """Return a live seat's mailbox for a job whose seat is gone; the pool's crew calls this."""
         assert self._router is not None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar, cast, overload
 
 from poolder_trio.kernel import inside
+from poolder_trio.kernel.contexts import alike
 from poolder_trio.kernel.functions import Functions
 from poolder_trio.kernel.job import NO_RANK, Job
 from poolder_trio.policies import checks
@@ -218,7 +219,7 @@ class Tasker(Functions):
             if fn is not self._checked:
                 self._check(fn)
             context = copy_context()
-            if context != self._context:
+            if (context or self._context) and not alike(context, self._context):
                 self._context = context
             job: Job[Any] = Job(fn, box, True, NO_RANK, args, self._context)  # noqa: FBT003
             line.append(job)
@@ -278,7 +279,7 @@ class Tasker(Functions):
         *,
         key: Callable[[S], Hashable] | None = None,
         ordered: bool = False,
-        outcomes: bool,
+        outcomes: Literal[True],
     ) -> Mapped[S, outcome.Outcome[T]]: ...
     @overload
     def map(
@@ -288,6 +289,7 @@ class Tasker(Functions):
         *,
         key: Callable[[S], Hashable] | None = None,
         ordered: bool = False,
+        outcomes: Literal[False] = False,
     ) -> Mapped[S, T]: ...
     @overload
     def map(
@@ -297,7 +299,7 @@ class Tasker(Functions):
         *,
         key: Callable[[S], Hashable] | None = None,
         ordered: bool = False,
-        outcomes: bool,
+        outcomes: Literal[True],
     ) -> Mapped[S, outcome.Outcome[T]]: ...
     @overload
     def map(
@@ -307,6 +309,7 @@ class Tasker(Functions):
         *,
         key: Callable[[S], Hashable] | None = None,
         ordered: bool = False,
+        outcomes: Literal[False] = False,
     ) -> Mapped[S, T]: ...
     def map(
         self,

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import enum
 import sys
+from typing import TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ErrorVerdict(enum.Enum):
@@ -21,16 +25,25 @@ RETRY = ErrorVerdict.RETRY
 HALT = ErrorVerdict.HALT
 
 
+def _as_tuple(only: Iterable[object] | None) -> tuple[object, ...] | None:
+    return None if only is None else tuple(only)
+
+
 @attrs.frozen
 class Backoff:
     """From ``handle_error``: try the job again after ``seconds``; its worker is free meanwhile.
 
+    Args:
+        seconds: until the next try.
+        only: in a `Batcher`, the items of the batch to try again; the others are done.
+
     Raises:
-        TypeError: ``seconds`` is not a number.
-        ValueError: ``seconds`` is negative or not finite.
+        TypeError: ``seconds`` is not a number, or ``only`` is not iterable.
+        ValueError: ``seconds`` is negative or not finite, or ``only`` is empty.
     """
 
     seconds: float
+    only: tuple[object, ...] | None = attrs.field(default=None, kw_only=True, converter=_as_tuple)
 
     def __attrs_post_init__(self) -> None:
         value: object = self.seconds
@@ -39,6 +52,9 @@ class Backoff:
             raise TypeError(message)
         if not 0 <= value <= sys.float_info.max:
             message = f"Backoff takes a finite number of seconds >= 0, got {value!r}"
+            raise ValueError(message)
+        if self.only is not None and not self.only:
+            message = "only must have the items to try again, got none: return HALT, or no only"
             raise ValueError(message)
 
 

@@ -2,9 +2,12 @@
 
 import contextvars
 import functools
+import gc
 import logging
 import math
+import random
 import sys
+import weakref
 
 import pytest
 import trio
@@ -30,6 +33,7 @@ from poolder_trio import (
     Stop,
     Tasker,
     TooManyRequests,
+    as_completed,
     await_many,
     whereis,
 )
@@ -750,3 +754,151 @@ def test_a_declared_tasker_is_checked_at_its_class_statement():
         Tasker(limt=3)
     assert Tasker().queue.max == 1000
     assert math.isinf(Tasker().hibernate_after)
+
+
+# -- races, each seen with some order of the tasks that wake at one moment
+
+
+async def quick():
+    await trio.lowlevel.checkpoint()
+    return "quick"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"limit": 3},
+        {"limit_per_key": 1},
+        {"queue": Queue(order="lifo")},
+        {"queue": Queue(max=0)},
+        {"rate": Rate(1)},
+        {"rate": Rate(1), "limit": 2},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("seed", range(25))
+def test_a_job_that_comes_as_the_idle_worker_leaves_is_run(options, seed, monkeypatch):
+    async def main():
+        async with Tasker(**{"limit": 1, "hibernate_after": 1.0, **options}) as tasker:
+            with trio.fail_after(60):
+                for _ in range(3):
+                    assert await tasker.call(quick) == "quick"
+                    await trio.sleep(1.0)
+                    jobs = [tasker.submit_nowait(quick)]
+                    assert await await_many(jobs) == ["quick"]
+
+    monkeypatch.setattr(trio._core._run, "_r", random.Random(seed))  # noqa: S311
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+class Anything:
+    """Equal to everything, or to nothing that can be asked."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __eq__(self, other):
+        if self.answer is None:
+            raise ValueError("ask me not")
+        return self.answer
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize("answer", ["a dict", 1, None])
+async def test_equal_values_of_two_submitters_are_not_mixed_up_nor_compared(answer):
+    def make():
+        return {} if answer == "a dict" else Anything(answer)
+
+    async def put(value):
+        var.set(value)
+
+    async with Tasker(limit=1) as tasker:
+        for _ in range(3):
+            mine, other = make(), make()
+            var.set(mine)
+            first = tasker.submit_nowait(read)
+            await tasker.execute(put, other)
+            second = await tasker.submit(read)
+            var.set(other)
+            third = tasker.submit_nowait(read)
+            got = await await_many([first, second, third])
+            assert got[0] is got[1] is mine
+            assert got[2] is other
+
+
+async def test_an_idle_tasker_holds_on_to_nothing_of_what_it_ran():
+    class Thing:
+        pass
+
+    async def give(thing):
+        await trio.lowlevel.checkpoint()
+        return Thing()
+
+    async def run_one():
+        argument, value = Thing(), Thing()
+        var.set(value)
+        job = await tasker.submit(give, argument)
+        refs = [weakref.ref(argument), weakref.ref(value), weakref.ref(await job.wait())]
+        await tasker.execute(give, argument)
+        return refs
+
+    async with Tasker(limit=2) as tasker:
+        async with trio.open_nursery() as nursery:
+            refs = []
+
+            async def collect():
+                refs.extend(await run_one())
+
+            nursery.start_soon(collect)
+        await tasker.wait_idle()
+        await trio.testing.wait_all_tasks_blocked()
+        var.set(None)
+        tasker.submit_nowait(quick)
+        await tasker.wait_idle()
+        await trio.testing.wait_all_tasks_blocked()
+        gc.collect()
+        assert [ref() for ref in refs] == [None] * 3
+
+
+async def test_a_limit_lowered_before_anything_has_begun_holds_at_once(autojump_clock):
+    gauge = Gauge()
+    async with Tasker(limit=5) as tasker:
+        for number in range(5):
+            tasker.submit_nowait(gauge.run, number)
+        tasker.limit = 1
+        assert tasker.statistics().waiting == 5
+    assert gauge.most == 1
+    assert tasker.report.completed == 5
+
+
+async def test_a_raised_limit_lets_a_map_read_on_at_once(autojump_clock):
+    gauge = Gauge()
+    async with Tasker(limit=1) as tasker:
+        async with tasker.map(functools.partial(gauge.run, seconds=100), range(5)) as results:
+            await trio.sleep(1)
+            tasker.limit = 5
+            await trio.sleep(1)
+            assert gauge.now == 5
+            assert len([result async for result in results]) == 5
+
+
+async def test_as_completed_of_its_own_full_tasker_is_refused(autojump_clock):
+    async def selfish():
+        async with as_completed([await tasker.submit(quick)]) as ended:
+            return [job.result() async for job in ended]
+
+    async with Tasker(limit=1) as tasker:
+        with trio.fail_after(5), pytest.raises(RuntimeError, match="for ever"):
+            await tasker.call(selfish)
+        tasker.limit = 2
+        assert await tasker.call(selfish) == ["quick"]
+
+
+async def test_a_thousand_workers_come_and_go(autojump_clock):
+    async with Tasker(limit=1000, hibernate_after=5.0) as tasker:
+        for _ in range(3):
+            await await_many([tasker.submit_nowait(trio.sleep, n % 7) for n in range(1000)])
+            await trio.sleep(10)
+        assert len(tasker._crew.seats) == 0

@@ -18,7 +18,7 @@ from poolder_trio.kernel.gate import Gate
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.mailbox import Mailbox
 from poolder_trio.kernel.notes import add_note
-from poolder_trio.kernel.seat import Seat
+from poolder_trio.kernel.seat import NOTHING, Seat
 from poolder_trio.kernel.timers import Timers
 from poolder_trio.policies.restart import AfterCrash
 
@@ -48,6 +48,9 @@ class Employer(Protocol):
     def route_again(self, item: object) -> Mailbox | None:
         """Return a live seat's mailbox for an item whose seat is gone; ``None``: nobody's."""
         ...
+
+    def rests(self, seat: Seat) -> None:
+        """The worker on ``seat``, which runs functions, has nothing to do."""
 
     def close(self) -> None:
         """Accept no more."""
@@ -132,7 +135,13 @@ class Crew:
 
     def _new_seat(self) -> Seat:
         """Return a seat at the lowest free index, with nobody on it."""
-        index = heapq.heappop(self._gaps) if self._gaps else len(self.seats)
+        index = len(self.seats)
+        while self._gaps:
+            # A gap at the end may be gone, or have been filled, since it was noted.
+            gap = heapq.heappop(self._gaps)
+            if gap < len(self.seats) and self.seats[gap].gone.is_set():
+                index = gap
+                break
         box = self.shared or Mailbox(self, self.rules.queue, paused=self.paused)
         seat = Seat(self, index, box)
         if index < len(self.seats):
@@ -259,7 +268,10 @@ class Crew:
         if self.seats[seat.index] is seat:
             heapq.heappush(self._gaps, seat.index)
         while self.seats and self.seats[-1].gone.is_set():
-            self._gaps.remove(self.seats.pop().index)
+            self.seats.pop()
+        if len(self._gaps) > len(self.seats):
+            self._gaps = [gap for gap in self._gaps if gap < len(self.seats)]
+            heapq.heapify(self._gaps)
         if not self._present and self.limit is None and (self.closing or not self.live):
             self._end()
         else:
@@ -290,9 +302,13 @@ class Crew:
         self.vacancies += limit - self.limit
         self.limit = limit
         for seat in tuple(self.live):
-            if seat.parked:
-                self.dismiss_surplus(seat)
-            elif self.surplus:
+            if not self.surplus:
+                break
+            if seat.parked or seat.first is not NOTHING:
+                # It has begun nothing: what it was called in for waits with the others.
+                self.dismiss(seat)
+                seat.give_back()
+            else:
                 seat.signal = True
         self.shared.start_all()
 
@@ -308,6 +324,7 @@ class Crew:
         """Let the worker on ``seat`` go; another is called in when there is work for it."""
         self.retire(seat)
         seat.leave()
+        seat.box.start_all()
 
     # -- who may be sent jobs
 
@@ -404,8 +421,10 @@ class Crew:
         # Where workers may start what waits, none of them parks while something does.
         return not (self.paused or self.gate) or not any(len(box.room) for box in self.boxes)
 
-    def fell_asleep(self) -> None:
-        """Note that a worker is about to park."""
+    def fell_asleep(self, seat: Seat) -> None:
+        """Note that the worker on ``seat`` is about to park."""
+        if self.limit is not None:
+            self._employer.rests(seat)
         self.awake -= 1
         if not self.awake:
             self.check_idle()

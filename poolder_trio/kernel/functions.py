@@ -13,6 +13,7 @@ import trio
 
 from poolder_trio.abc import Executor, Instrument
 from poolder_trio.kernel import inside
+from poolder_trio.kernel.contexts import alike
 from poolder_trio.kernel.crew import Crew, Rules
 from poolder_trio.kernel.instruments import Instruments
 from poolder_trio.kernel.job import Call, Job
@@ -96,11 +97,14 @@ class Functions(Service):
     _router: Router | None = None
     _crew: Crew | None = None
     _run: Run | None = None
+    #: The maps that are open: they look at the limit, too.
+    _maps: set[Mapped[Any, Any]]
     #: Where functions may be put by hand; `NO_BOX` where there is more to it.
     _box: Mailbox = NO_BOX
     #: The last function that was found to be one that can run here.
     _checked: object = _NONE_YET
-    #: The context of the last submission. Most are alike; equal ones are kept once.
+    #: The context of the last submission. Most are alike, and kept once: a worker that goes on in
+    #: the same one need not change over.
     _context = Context()
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -112,6 +116,8 @@ class Functions(Service):
             super().__setattr__(alias, value)
         if self._crew is not None:
             self._crew.set_limit(cast("int", value))
+            for each in self._maps:
+                each.look_again()
 
     async def handle_error(
         self,
@@ -155,7 +161,7 @@ class Functions(Service):
         crew = Crew(self._title, self, rules, nursery, Ledger(instruments), log)
         records = bool(self.instruments)
         router = Router(crew, None, None, may_be_quick=not records)
-        self._crew, self._engine, self._router = crew, crew, router
+        self._crew, self._engine, self._router, self._maps = crew, crew, router, set()
         self._post = Post(crew, router, self._refusal, records=records, uses_keys=False)
         assert crew.shared is not None
         if not (records or self._post.looks_closer or self.executor):
@@ -169,6 +175,10 @@ class Functions(Service):
 
     def crew_changed(self) -> None:
         """Nothing depends on who is there; the crew calls this."""
+
+    def rests(self, seat: Seat) -> None:
+        """Let a worker let go of the last job's context; the crew calls this."""
+        cast("Runner", seat.worker).rest()
 
     def route_again(self, item: object) -> Mailbox | None:  # noqa: ARG002
         """Return ``None``: when the one mailbox is closed, nothing more is run."""
@@ -206,8 +216,7 @@ class Functions(Service):
 
     def _snapshot(self) -> Context:
         context = copy_context()
-        # Equal contexts that come from one another share their insides: no value is looked at.
-        if context != self._context:
+        if (context or self._context) and not alike(context, self._context):
             self._context = context
         return self._context
 
@@ -250,4 +259,4 @@ class Functions(Service):
             return cast("int", getattr(self, self.LIMITS[0]))
 
         guard = partial(inside.waiting_for, crew, crew.shared, "a map")
-        return Mapped(submit_nowait, submit, ahead, guard, inputs, ordered, outcomes)
+        return Mapped(submit_nowait, submit, ahead, guard, self._maps, inputs, ordered, outcomes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
+from poolder_trio.kernel import inside
 from poolder_trio.kernel.outlet import Outlet
 
 if TYPE_CHECKING:
@@ -52,9 +54,12 @@ class as_completed(Generic[T]):  # noqa: N801  # used as the function that it re
         self._jobs = dict.fromkeys(jobs)
         self._left = len(self._jobs)
         self._outlet: Outlet[Job[T]] = Outlet(_look)
+        self._guards = ExitStack()
 
     async def __aenter__(self) -> trio.abc.ReceiveChannel[Job[T]]:
         await trio.lowlevel.checkpoint()
+        if inside.anywhere():
+            self._refuse_own_wait()
         for job in self._jobs:
             if job.ended:
                 self._ended(job)
@@ -73,7 +78,16 @@ class as_completed(Generic[T]):  # noqa: N801  # used as the function that it re
         for job in self._jobs:
             job.unwatch(self)
         self._outlet.close()
+        self._guards.close()
         await trio.lowlevel.checkpoint()
+
+    def _refuse_own_wait(self) -> None:
+        """Be counted as waiting for the components that are to run the jobs."""
+        boxes = {job.place.box: None for job in self._jobs if job.place is not None}
+        with ExitStack() as stack:
+            for box in boxes:
+                stack.enter_context(inside.waiting_for(box.crew, box, "as_completed()"))
+            self._guards = stack.pop_all()
 
     def _ended(self, job: Job[T]) -> None:
         self._outlet.put(job)

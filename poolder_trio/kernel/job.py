@@ -255,7 +255,7 @@ class Job(Generic[T]):
     @trio.lowlevel.enable_ki_protection
     def complete(self, value: object) -> None:
         """End the job with its result, and wake who waits for it."""
-        self.place = None
+        self.place = self.context = None
         self._outcome = "done"
         self._result = value
         if self._waits is not None:
@@ -271,7 +271,7 @@ class Job(Generic[T]):
             unseen: where it is kept until somebody looks at it, if no caller waits for it.
         """
         assert self.place is not None, "a job ends once"
-        self.place = None
+        self.place = self.context = None
         self._outcome = status
         self._result = error
         called = self._waits is not None and not isinstance(self._waits, dict)

@@ -259,21 +259,27 @@ class Mailbox:
         return self.crew.gate is None or self.crew.gate.enter(self)
 
     def _hand(self, item: object) -> bool:
-        if self.parked:
-            try:
-                self._send.send_nowait(item)
-            except (trio.WouldBlock, trio.BrokenResourceError):
-                # The parked worker was cancelled or closed a moment ago, and has not run since.
-                return False
+        if self._hand_to_parked(item):
             self.parked -= 1
             self.crew.awake += 1
-        else:
+        elif self.crew.limit is not None and self.crew.vacancies + self.parked > 0 and self.open:
+            # Those that still count as parked are on their way out.
             self.crew.call_in(item)
+        else:
+            return False
         if type(item) is Job:
             item.place = self._on_its_way
         self.handed += 1
         if not self.free:
             self.rearm()
+        return True
+
+    def _hand_to_parked(self, item: object) -> bool:
+        """Give ``item`` to a parked worker; one that leaves, and has not run since, takes none."""
+        try:
+            self._send.send_nowait(item)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            return False
         return True
 
     def _take(self) -> object:
@@ -328,9 +334,9 @@ class Mailbox:
             return False
         item = self._next()
         if not self._hand(item):
-            # Its worker is being cancelled, and what waits here goes elsewhere, in any order.
-            self.room.release(_rank(item).key)
-            self.restore(item)
+            # Its worker is leaving. What waits here is looked at again when it has, or goes
+            # elsewhere, in any order.
+            self._take_back(item)
             return False
         self.admit()
         return True
@@ -386,8 +392,15 @@ class Mailbox:
     def give_back(self, item: object) -> None:
         """Take in an item that was handed to a worker who has ended before it began."""
         if self.received(item):
-            self.room.release(_rank(item).key)
-            self.crew.restore(self, item)
+            self._take_back(item)
+
+    def _take_back(self, item: object) -> None:
+        rank = _rank(item)
+        if type(item) is Job:
+            item.place = self
+        self.room.release(rank.key)
+        self.room.restore(item, trio.current_time(), key=rank.key, priority=rank.priority)
+        self.rearm()
 
     @trio.lowlevel.enable_ki_protection
     def withdraw(self, job: Job[Any]) -> bool:

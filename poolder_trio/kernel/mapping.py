@@ -36,6 +36,7 @@ class Mapped(Generic[S, T]):
         submit: sends one input off; may wait for room.
         ahead: returns how many inputs may be read ahead of the results received.
         guard: what surrounds the block.
+        maps: the open maps, which are told when they may read further ahead.
         inputs: any iterable or async iterable.
         ordered: whether results come in the order of the inputs.
         outcomes: whether results are outcomes.
@@ -47,6 +48,7 @@ class Mapped(Generic[S, T]):
         submit: Callable[[S], Awaitable[Job[Any]]],
         ahead: Callable[[], int],
         guard: Callable[[], AbstractContextManager[None]],
+        maps: set[Mapped[Any, Any]],
         inputs: Iterable[S] | AsyncIterable[S],
         ordered: bool,  # noqa: FBT001
         outcomes: bool,  # noqa: FBT001
@@ -55,6 +57,7 @@ class Mapped(Generic[S, T]):
         self._submit = submit
         self._ahead = ahead
         self._guard = guard
+        self._maps = maps
         self._inputs = inputs
         self._ordered = ordered
         self._outcomes = outcomes
@@ -73,6 +76,8 @@ class Mapped(Generic[S, T]):
     async def __aenter__(self) -> trio.abc.ReceiveChannel[T]:
         async with AsyncExitStack() as stack:
             stack.enter_context(self._guard())
+            self._maps.add(self)
+            stack.callback(self._maps.discard, self)
             stack.push_async_callback(self._until_all_ended)
             self._nursery = await stack.enter_async_context(trio.open_nursery())
             self._nursery.start_soon(self._feed, name="poolder_trio map")
@@ -181,6 +186,10 @@ class Mapped(Generic[S, T]):
     def _end_if_done(self) -> None:
         if self._all_read and not self._running:
             self._outlet.end()
+
+    def look_again(self) -> None:
+        """Note that another number of inputs may be read ahead."""
+        self._room.unpark_all()
 
     def _taken(self, _: object) -> None:
         self._unreceived -= 1

@@ -19,6 +19,7 @@ from poolder_trio.kernel.outlet import Outlet
 from poolder_trio.kernel.seat import unprotected
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable
     from typing import TypeAlias
 
@@ -106,10 +107,11 @@ class Returns(Generic[T]):
     received. So the unread are bounded by what waits before it starts, and never by a worker.
     """
 
-    def __init__(self, nursery: trio.Nursery, max_results: float) -> None:
+    def __init__(self, nursery: trio.Nursery, max_results: float, log: logging.Logger) -> None:
         self.results: _Results[T] = _Results(self.release)
         self._refs = map(Ref, itertools.count(1))
         self._nursery = nursery
+        self._log = log
         self._max = max_results
         self._bounded = True
         self._places = trio.Semaphore(int(min(max_results, sys.maxsize)))
@@ -184,6 +186,9 @@ class Returns(Generic[T]):
                     await unprotected(line.reply_to.send, line.waiting[0])
                     line.waiting.popleft()
                     self.release()
+        except Exception:  # noqa: BLE001  # logged, and nothing is lost by it
+            # One receiver's fault is not the others': its completions are results, below.
+            self._log.exception("reply_to=%r: send raised; read from results", line.reply_to)
         finally:
             del self._lines[id(line.reply_to)]
             for completion in line.waiting:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from poolder_trio.kernel import inside
+from poolder_trio.kernel.contexts import alike
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -33,9 +34,7 @@ def check_function(fn: object) -> None:
     inner = fn
     while isinstance(inner, partial):
         inner = inner.func
-    if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
-        getattr(inner, "__call__", None)  # noqa: B004  # whether it is async is asked, too
-    ):
+    if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__):
         return
     raise TypeError(_not_async(fn))
 
@@ -65,6 +64,7 @@ class Runner:
         "_kept",
         "_marked",
         "_seat",
+        "_size",
         "hibernate_after",
         "index",
         "name",
@@ -90,8 +90,7 @@ class Runner:
         self._seat = seat
         self._handle_error = handle_error
         self._executor = executor
-        #: The context that this task runs in, as it was when it was entered, and as submitted.
-        self._context = self._marked = self._kept = Context()
+        self.rest()
 
     async def handle_init(self) -> None:
         """Nothing to prepare."""
@@ -99,8 +98,11 @@ class Runner:
     @trio.lowlevel.disable_ki_protection
     async def handle_call(self, job: Job[Any]) -> object:
         """Call the job's function in a copy of its submitter's context."""
-        # A context that a function has changed is not the next one's.
-        if job.context is not self._kept or self._context != self._marked:
+        if (
+            job.context is not self._kept
+            or len(self._context) != self._size
+            or (self._kept and not alike(self._context, self._marked))
+        ):
             await self._enter(job.context)
         if self._executor is None:
             return await job.message(*job.args)  # type: ignore[operator, misc]  # it was checked
@@ -109,7 +111,11 @@ class Runner:
     @trio.lowlevel.disable_ki_protection
     async def handle_job(self, call: Call) -> object:
         """Call a function that nobody waits for."""
-        if call.context is not self._kept or self._context != self._marked:
+        if (
+            call.context is not self._kept
+            or len(self._context) != self._size
+            or (self._kept and not alike(self._context, self._marked))
+        ):
             await self._enter(call.context)
         if self._executor is None:
             return await call.fn(*call.args)
@@ -120,7 +126,10 @@ class Runner:
         assert submitted is not None
         context = submitted.copy()
         context.run(inside.take_over, self._seat)
+        # A context that a function has changed is not the next one's. Where there was no variable,
+        # one more shows it; else they have to be looked at.
         self._kept, self._context, self._marked = submitted, context, context.copy()
+        self._size = len(context)
         trio.lowlevel.current_task().context = context
         # Trio enters a task's context with each of its steps.
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -129,6 +138,14 @@ class Runner:
     async def handle_error(self, call: Call, attempt: int, error: Exception) -> object:
         """Ask the component."""
         return await self._handle_error(call, attempt, error)
+
+    def rest(self) -> None:
+        """Let go of the last submitter's context: this goes on in one of its own."""
+        #: The context that this task runs in, as it was when it was entered, and as submitted.
+        self._context = self._marked = self._kept = Context()
+        self._size = -1
+        if self._seat.task is not None:
+            self._seat.task.context = Context()
 
     async def handle_hibernate(self) -> None:
         """Leave: another is called in when there is something to do."""

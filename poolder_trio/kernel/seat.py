@@ -77,7 +77,7 @@ class Woken(enum.Enum):
     TO_LOOK_AGAIN = enum.auto()
 
 
-_NOTHING = Woken.TO_LOOK_AGAIN
+NOTHING = Woken.TO_LOOK_AGAIN
 
 
 class Seat:
@@ -136,7 +136,7 @@ class Seat:
         self.signal = False
         self.parked = False
         self.busy = False
-        self.first: object = _NOTHING
+        self.first: object = NOTHING
         #: When the attempt in hand began, by Trio's clock; kept only where the crew is clocked.
         self.started = math.inf
         self.hibernated = False
@@ -213,13 +213,15 @@ class Seat:
         directive = Directive if crew.limit is None else ()
         failure: Exception | None = None
         first = self._begin()
-        while first is not _NOTHING or not self.signal:
-            if first is not _NOTHING:
-                item, first = first, _NOTHING
+        while first is not NOTHING or not self.signal:
+            if first is not NOTHING:
+                item, first = first, NOTHING
             else:
                 try:
                     item = box.take()
                 except IndexError:
+                    # Who rests holds on to nothing of what it did.
+                    self._item = item = reply = None
                     item = await self._park()
                     if isinstance(item, Woken) or not box.received(item):
                         continue
@@ -291,8 +293,8 @@ class Seat:
 
     def _begin(self) -> object:
         """Return what the worker was called in for, unless that was taken back."""
-        item, self.first = self.first, _NOTHING
-        return item if item is not _NOTHING and self.box.received(item) else _NOTHING
+        item, self.first = self.first, NOTHING
+        return item if item is not NOTHING and self.box.received(item) else NOTHING
 
     async def _park(self) -> object:
         """Wait at the channel for an item. Nothing waits in the room, or nothing may start."""
@@ -300,7 +302,7 @@ class Seat:
         handed = False
         self.parked = True
         self.box.park()
-        self.crew.fell_asleep()
+        self.crew.fell_asleep(self)
         try:
             if self.hibernated or self.worker.hibernate_after == math.inf:
                 item = await self._receive.receive()
@@ -405,6 +407,9 @@ class Seat:
 
     async def _ask(self, job: Job[Any], error: Exception) -> ErrorVerdict | Backoff | None:
         verdict = await self.worker.handle_error(job.subject, job.attempt, error)
+        if isinstance(verdict, Backoff) and verdict.only is not None:
+            message = f"Backoff takes only= in a Batcher, got {verdict!r} ({self.name})"
+            raise TypeError(message)
         if verdict is None or isinstance(verdict, (ErrorVerdict, Backoff)):
             return verdict
         message = (
@@ -501,8 +506,8 @@ class Seat:
     @trio.lowlevel.enable_ki_protection
     def give_back(self) -> None:
         """Let another have what the worker was called in for, if it ended before it began."""
-        item, self.first = self.first, _NOTHING
-        if item is not _NOTHING:
+        item, self.first = self.first, NOTHING
+        if item is not NOTHING:
             self.box.give_back(item)
 
     @trio.lowlevel.enable_ki_protection
