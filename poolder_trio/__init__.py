@@ -1,7 +1,7 @@
-"""Pools of stateful workers for Trio: every pool is a nursery."""
+"""Work that is pooled, bounded and timed, on Trio: every component is a nursery."""
 
 from poolder_trio._version import __version__
-from poolder_trio.abc import Dispatch, Executor, Instrument
+from poolder_trio.abc import Dispatch, Executor, Instrument, Trigger
 from poolder_trio.async_pool import AsyncPool
 from poolder_trio.errors import (
     Closed,
@@ -38,11 +38,14 @@ from poolder_trio.named import (
     perform_many_after,
     perform_many_at,
 )
+from poolder_trio.policies.cron import Cron
 from poolder_trio.policies.phash import phash
 from poolder_trio.policies.queues import Queue
 from poolder_trio.policies.rate import Rate
 from poolder_trio.policies.restart import Restart
 from poolder_trio.policies.retry import Retry
+from poolder_trio.policies.triggers import At, Every
+from poolder_trio.policies.window import Batch
 from poolder_trio.pool import Pool, WorkerRef
 from poolder_trio.tasker import Tasker
 from poolder_trio.verdicts import HALT, RETRY, Backoff, Emit, ErrorVerdict, Exit, Stop
@@ -52,13 +55,16 @@ __all__ = [
     "HALT",
     "RETRY",
     "AsyncPool",
+    "At",
     "Backoff",
     "Closed",
     "Completion",
+    "Cron",
     "Dispatch",
     "DuplicateName",
     "Emit",
     "ErrorVerdict",
+    "Every",
     "Executor",
     "Exit",
     "Instrument",
@@ -87,6 +93,7 @@ __all__ = [
     "ThreadExecutor",
     "Timer",
     "TooManyRequests",
+    "Trigger",
     "Waiting",
     "Worker",
     "WorkerCrashed",

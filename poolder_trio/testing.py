@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import trio
 
 from poolder_trio.policies import checks
 from poolder_trio.policies.dispatch import MODES
+from poolder_trio.policies.instants import in_utc
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from types import TracebackType
 
     from hypothesis.strategies import SearchStrategy
     from typing_extensions import Self
 
-__all__ = ["CancelAt", "jobs", "modes"]
+    from poolder_trio.kernel.wall import Clock
+
+__all__ = ["CancelAt", "jobs", "modes", "wall_clock"]
 
 
 class CancelAt(trio.abc.Instrument):
@@ -81,3 +86,33 @@ def jobs() -> SearchStrategy[object]:
 
     keys = st.one_of(st.integers(), st.text(max_size=5), st.booleans(), st.none(), st.binary())
     return st.one_of(keys, st.tuples(keys, keys))
+
+
+def wall_clock(start: datetime) -> Clock:
+    """Return a ``clock`` for components under test, which shows ``start`` and the time since.
+
+    It goes as Trio's clock does, so that under a ``MockClock`` a year passes in a second::
+
+        async def test_a_year(autojump_clock):
+            clock = wall_clock(datetime(2024, 1, 1, tzinfo=timezone.utc))
+            async with JobPool(clock=clock) as pool:
+                await pool.perform_at(time(3), clean_up)
+                await trio.sleep(366 * 24 * 3600)
+
+    Args:
+        start: an aware datetime: what it shows when it is made, or, if that is outside of a Trio
+            run, when it is first read.
+
+    Raises:
+        TypeError, ValueError: ``start`` is something else, or naive.
+    """
+    shown = in_utc("start", start, "wall_clock")
+    since = trio.current_time() if trio.lowlevel.in_trio_run() else None
+
+    def clock() -> datetime:
+        nonlocal since
+        if since is None:
+            since = trio.current_time()
+        return shown + timedelta(seconds=trio.current_time() - since)
+
+    return clock

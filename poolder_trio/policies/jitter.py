@@ -1,0 +1,63 @@
+"""Spreading firings, so that what is due at one time does not all start at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+
+def spread(
+    due: Callable[[datetime], datetime | None], after: datetime, jitter: float, seed: int
+) -> datetime | None:
+    """Return the first firing after ``after``, each up to ``jitter`` seconds after its due time.
+
+    How much later is a function of ``seed`` and the due time alone: who asks twice gets the same
+    answer, and who asks between a due time and its firing still gets that firing. It is less than
+    the time to the next due time, so firings keep their order.
+
+    Args:
+        due: returns the first due time after a moment; ``None``: never again.
+        after: a moment in UTC, as are all others here.
+        jitter: seconds.
+        seed: any number.
+    """
+    if not jitter:
+        return due(after)
+    at = _last_or_next(due, after, jitter)
+    while at is not None:
+        following = due(at)
+        room = jitter if following is None else min(jitter, (following - at).total_seconds())
+        # Below 1 in truth, but the sum is rounded to microseconds.
+        late = timedelta(seconds=room * Random(f"{seed} {at}").random())  # noqa: S311
+        fires = at + late
+        if following is not None and fires >= following:
+            fires = following - timedelta.resolution
+        if fires > after:
+            return fires
+        at = following
+    return None
+
+
+def _last_or_next(
+    due: Callable[[datetime], datetime | None], after: datetime, jitter: float
+) -> datetime | None:
+    """Return the last due time of the ``jitter`` seconds up to ``after``, else the next."""
+    try:
+        at = due(after - timedelta(seconds=jitter))
+    except OverflowError:  # before the year 1
+        at = due(after)
+    # By halves, for there may be many: due times are in (at, late] or after `after`.
+    late = after
+    while at is not None and (following := due(at)) is not None and following <= late:
+        middle = at + (late - at) / 2
+        further = due(middle)
+        if further is None or further > late:
+            late = middle
+        else:
+            at = further
+    return at

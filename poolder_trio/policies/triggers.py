@@ -1,0 +1,163 @@
+"""When something is to happen: every so often, once, or as a cron expression says."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from random import getrandbits
+from typing import TYPE_CHECKING
+
+import attrs
+
+from poolder_trio.abc import Trigger
+from poolder_trio.policies import checks
+from poolder_trio.policies.cron import Cron
+from poolder_trio.policies.instants import AWARE, in_utc
+from poolder_trio.policies.jitter import spread
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+_PERIOD = checks.Check(
+    "a finite number of seconds >= 0.001", checks.is_number, checks.at_least(0.001, finite=True)
+)
+
+
+@attrs.frozen
+class Every:
+    """Fires every so many seconds, without drift: the n-th time exactly n periods after the start.
+
+    Args:
+        seconds: the period.
+        jitter: seconds by which each firing is late at most, at random, but never so late as the
+            next due time; the next ones do not shift.
+        start: an aware datetime, the first due time. By default, the first is one period after
+            the moment of scheduling.
+        seed: what the random numbers come from; by default, each has its own.
+
+    Raises:
+        TypeError, ValueError: one of them is wrong.
+    """
+
+    seconds: float = attrs.field(validator=_PERIOD.field)
+    jitter: float = attrs.field(default=0.0, validator=checks.FINITE_SECONDS.field)
+    start: datetime | None = attrs.field(
+        default=None, validator=attrs.validators.optional(AWARE.field)
+    )
+    seed: int = attrs.field(
+        factory=lambda: getrandbits(64),
+        validator=checks.Check("an int", checks.is_int).field,
+        eq=False,
+        repr=False,
+        kw_only=True,
+    )
+
+    def next(self, after: datetime) -> datetime | None:
+        """Return the first firing after ``after``, in UTC; without ``start``, as if it were that.
+
+        ``None`` if none is before year 10000.
+
+        Raises:
+            TypeError, ValueError: ``after`` is no aware datetime.
+        """
+        after = in_utc("after", after, "Every.next")
+        if self.start is None:
+            return _on_grid(self, after, 1, after)
+        return _on_grid(self, in_utc("start", self.start, "Every"), 0, after)
+
+
+@attrs.frozen
+class _Anchored:
+    """An `Every` without start, scheduled at ``since``, which is no due time itself."""
+
+    every: Every
+    since: datetime
+
+    def next(self, after: datetime) -> datetime | None:
+        return _on_grid(self.every, self.since, 1, in_utc("after", after, "Every.next"))
+
+
+def _on_grid(every: Every, anchor: datetime, first: int, after: datetime) -> datetime | None:
+    """Return the first firing after ``after``; the n-th is due n periods after ``anchor``."""
+
+    def due(after: datetime) -> datetime | None:
+        # The division is off by one at most, for it is of floats.
+        n = max(first, int((after - anchor).total_seconds() / every.seconds) - 1)
+        try:
+            while (at := anchor + timedelta(seconds=n * every.seconds)) <= after:
+                n += 1
+        except OverflowError:
+            return None
+        return at
+
+    return spread(due, after, every.jitter, every.seed)
+
+
+@attrs.frozen
+class At:
+    """Fires once.
+
+    Args:
+        when: an aware datetime.
+
+    Raises:
+        TypeError, ValueError: it is something else, or naive.
+    """
+
+    when: datetime = attrs.field(validator=AWARE.field)
+
+    def next(self, after: datetime) -> datetime | None:
+        """Return the moment in UTC, if it comes after ``after``, else ``None``.
+
+        Raises:
+            TypeError, ValueError: ``after`` is no aware datetime.
+        """
+        when = in_utc("when", self.when, "At")
+        return when if when > in_utc("after", after, "At.next") else None
+
+
+_TRIGGER = checks.Check(
+    "a number of seconds, a timedelta, a cron expression, an aware datetime, or a Trigger "
+    "such as Every(60)",
+    lambda value: isinstance(value, Trigger) and not isinstance(value, type),
+)
+
+
+def make_trigger(
+    value: object, timezone: str | tzinfo = "UTC", name: str = "trigger", where: str = "Scheduler"
+) -> Trigger:
+    """Return the trigger that ``value`` stands for.
+
+    Args:
+        value: a number of seconds or a timedelta: every so often; a str: a cron expression; an
+            aware datetime: once; or a `Trigger`, which is returned as it is.
+        timezone: where cron expressions are meant: an IANA name or a ``tzinfo``.
+        name: what errors call ``value``.
+        where: where it was written, for errors.
+
+    Raises:
+        TypeError, ValueError: it is something else, or wrong.
+    """
+    try:
+        if isinstance(value, str):
+            return Cron(value, timezone)
+        if isinstance(value, timedelta):
+            return Every(value.total_seconds())
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return Every(value)
+        if isinstance(value, datetime):
+            return At(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} in {where}: {error}") from error
+    _TRIGGER(name, value, where)
+    assert isinstance(value, Trigger)
+    return value
+
+
+def anchored(trigger: Trigger, now: datetime) -> Trigger:
+    """Return the trigger as it is when scheduled: an `Every` without start counts from ``now``.
+
+    All others are returned as they are.
+    """
+    if isinstance(trigger, Every) and trigger.start is None:
+        return _Anchored(trigger, in_utc("now", now, "anchored"))
+    return trigger
