@@ -3,6 +3,7 @@
 from poolder_trio._version import __version__
 from poolder_trio.abc import Dispatch, Executor, Instrument, Trigger
 from poolder_trio.async_pool import AsyncPool
+from poolder_trio.batcher import Batcher
 from poolder_trio.errors import (
     Closed,
     DuplicateName,
@@ -57,6 +58,8 @@ __all__ = [
     "AsyncPool",
     "At",
     "Backoff",
+    "Batch",
+    "Batcher",
     "Closed",
     "Completion",
     "Cron",
