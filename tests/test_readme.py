@@ -8,7 +8,18 @@ from pathlib import Path
 import attrs
 
 import poolder_trio
-from poolder_trio import AsyncPool, JobPool, Pool, Queue, Rate, Restart, Retry, Tasker, Worker
+from poolder_trio import (
+    AsyncPool,
+    Batcher,
+    JobPool,
+    Pool,
+    Queue,
+    Rate,
+    Restart,
+    Retry,
+    Tasker,
+    Worker,
+)
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,14 +49,16 @@ def test_every_name_and_option_in_the_table_exists():
         assert hasattr(poolder_trio, name), name
     options = {
         name
-        for component in (Pool, Worker, Tasker, JobPool, AsyncPool)
+        for component in (Pool, Worker, Tasker, JobPool, AsyncPool, Batcher)
         for name in component.OPTIONS
     }
     for described in (Queue, Rate, Retry, Restart):
         options |= {field.name for field in attrs.fields(described)}
     assert set(re.findall(r"\b(\w+) ?=", table)) <= options
     for method in set(re.findall(r"pool\.(\w+)", table)):
-        assert hasattr(Pool, method) or hasattr(AsyncPool, method), method
+        assert hasattr(Pool, method) or hasattr(AsyncPool, method) or hasattr(Batcher, method), (
+            method
+        )
     for method in set(re.findall(r"tasker\.(\w+)", table)) | {"execute", "call"}:
         assert hasattr(Tasker, method), method
     for function in set(re.findall(r"await (\w+)\(", table)):
