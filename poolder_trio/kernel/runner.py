@@ -90,7 +90,9 @@ class Runner:
         self._seat = seat
         self._handle_error = handle_error
         self._executor = executor
-        self.rest()
+        #: The context that this task runs in, as it was when it was entered, and as submitted.
+        self._context = self._marked = self._kept = Context()
+        self._size = -1
 
     async def handle_init(self) -> None:
         """Nothing to prepare."""
@@ -141,7 +143,8 @@ class Runner:
 
     def rest(self) -> None:
         """Let go of the last submitter's context: this goes on in one of its own."""
-        #: The context that this task runs in, as it was when it was entered, and as submitted.
+        if not self._kept and len(self._context) == self._size:
+            return  # it holds nothing, and to change over costs a pass of the event loop
         self._context = self._marked = self._kept = Context()
         self._size = -1
         if self._seat.task is not None:
