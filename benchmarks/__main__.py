@@ -7,7 +7,18 @@ import platform
 import sys
 from importlib import metadata
 
-from benchmarks import bounded, calls, casts, elsewhere, functions, lag, memory, options
+from benchmarks import (
+    batches,
+    bounded,
+    calls,
+    casts,
+    elsewhere,
+    functions,
+    lag,
+    memory,
+    options,
+    states,
+)
 from benchmarks.harness import show
 
 TOPICS = {
@@ -15,8 +26,10 @@ TOPICS = {
     "options": options.CONTESTS,
     "calls": calls.CONTESTS,
     "bounded": bounded.CONTESTS,
+    "batches": batches.CONTESTS,
     "functions": functions.CONTESTS,
     "elsewhere": elsewhere.CONTESTS,
+    "states": states.CONTESTS,
     "memory": memory.CONTESTS,
     "lag": lag.CONTESTS,
 }

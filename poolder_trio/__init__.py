@@ -1,8 +1,12 @@
 """Work that is pooled, bounded and timed, on Trio: every component is a nursery."""
 
 from poolder_trio._version import __version__
-from poolder_trio.abc import Dispatch, Executor, Instrument, Trigger
+from poolder_trio.abc import Codec, Dispatch, Executor, Instrument, StateBackend, Trigger
 from poolder_trio.async_pool import AsyncPool
+from poolder_trio.backends.codec import JSONCodec
+from poolder_trio.backends.memory import MemoryState
+from poolder_trio.backends.redis import RedisState
+from poolder_trio.backends.sqlite import SQLiteState
 from poolder_trio.batcher import Batcher
 from poolder_trio.errors import (
     Closed,
@@ -21,11 +25,14 @@ from poolder_trio.errors import (
 )
 from poolder_trio.executors.process import ProcessExecutor
 from poolder_trio.executors.thread import ThreadExecutor
+from poolder_trio.factory_pool import FactoryPool
 from poolder_trio.job_pool import JobPool, Waiting
-from poolder_trio.kernel.accounts import ShutdownReport, Statistics
+from poolder_trio.kernel.accounts import ScheduleStatistics, ShutdownReport, Statistics
 from poolder_trio.kernel.delayed import Timer
 from poolder_trio.kernel.gather import as_completed, await_many
+from poolder_trio.kernel.inbox_child import Request
 from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.marks import cron, every
 from poolder_trio.kernel.registry import whereis
 from poolder_trio.kernel.returns import Completion, Ref
 from poolder_trio.kernel.workers import WorkerInfo
@@ -39,6 +46,7 @@ from poolder_trio.named import (
     perform_many_after,
     perform_many_at,
 )
+from poolder_trio.policies.codel import CoDel
 from poolder_trio.policies.cron import Cron
 from poolder_trio.policies.phash import phash
 from poolder_trio.policies.queues import Queue
@@ -46,10 +54,11 @@ from poolder_trio.policies.rate import Rate
 from poolder_trio.policies.restart import Restart
 from poolder_trio.policies.retry import Retry
 from poolder_trio.policies.triggers import At, Every
-from poolder_trio.policies.window import Batch
+from poolder_trio.policies.window import Batch, BatchStream
 from poolder_trio.pool import Pool, WorkerRef
+from poolder_trio.scheduler import Scheduler
 from poolder_trio.tasker import Tasker
-from poolder_trio.verdicts import HALT, RETRY, Backoff, Emit, ErrorVerdict, Exit, Stop
+from poolder_trio.verdicts import HALT, RETRY, Backoff, Emit, ErrorVerdict, Exit, Reschedule, Stop
 from poolder_trio.worker import Worker
 
 __all__ = [
@@ -59,8 +68,11 @@ __all__ = [
     "At",
     "Backoff",
     "Batch",
+    "BatchStream",
     "Batcher",
     "Closed",
+    "CoDel",
+    "Codec",
     "Completion",
     "Cron",
     "Dispatch",
@@ -70,7 +82,9 @@ __all__ = [
     "Every",
     "Executor",
     "Exit",
+    "FactoryPool",
     "Instrument",
+    "JSONCodec",
     "Job",
     "JobAbandoned",
     "JobCancelled",
@@ -79,17 +93,25 @@ __all__ = [
     "JobNotDone",
     "JobPool",
     "JobTimeout",
+    "MemoryState",
     "Pool",
     "PoolderError",
     "ProcessExecutor",
     "Queue",
     "QueueFull",
     "Rate",
+    "RedisState",
     "Ref",
+    "Request",
+    "Reschedule",
     "Restart",
     "RestartLimitExceeded",
     "Retry",
+    "SQLiteState",
+    "ScheduleStatistics",
+    "Scheduler",
     "ShutdownReport",
+    "StateBackend",
     "Statistics",
     "Stop",
     "Tasker",
@@ -107,6 +129,8 @@ __all__ = [
     "async_perform",
     "async_perform_many",
     "await_many",
+    "cron",
+    "every",
     "perform",
     "perform_after",
     "perform_at",

@@ -9,7 +9,16 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
-__all__ = ["Dispatch", "Executor", "Instrument", "Run", "Trigger"]
+__all__ = [
+    "Codec",
+    "Dispatch",
+    "Executor",
+    "Instrument",
+    "Run",
+    "StateBackend",
+    "StateSource",
+    "Trigger",
+]
 
 T = TypeVar("T")
 
@@ -61,6 +70,17 @@ class Instrument:
         """``batch`` is complete and goes to be handled; ``batch.reason`` says why.
 
         In a batcher, the ``job`` of the other hooks is that of a whole batch, its ``message``.
+        """
+
+    def schedule_fired(self, source: object, name: str, due: datetime) -> None:
+        """The scheduled job ``name``, due at ``due`` (in UTC), is to run."""
+
+    def schedule_missed(
+        self, source: object, name: str, due: datetime, count: int, why: str
+    ) -> None:
+        """``count`` firings of ``name``, of which the first was due at ``due``, do not run.
+
+        ``why`` is ``"missed"`` (too late, or one run stands for several) or ``"skipped"``.
         """
 
     def worker_started(self, source: object, worker: object) -> None:
@@ -116,4 +136,50 @@ class Trigger(Protocol):
         Args:
             after: an aware datetime in UTC, as is what it returns.
         """
+        ...
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Turns a state to bytes and back."""
+
+    def encode(self, state: object, /) -> bytes:
+        """Return ``state`` as bytes from which `decode` makes an equal one; raise if it can't."""
+        ...
+
+    def decode(self, data: bytes, /) -> object:
+        """Return the state that ``data`` was made of; raise if it was not."""
+        ...
+
+
+@runtime_checkable
+class StateBackend(Protocol):
+    """Keeps one state, which others may change as well; its versions tell whether they have.
+
+    The first state that is stored has version 1, and each store makes the next version.
+    """
+
+    async def load(self) -> tuple[object, int]:
+        """Return the state that was stored last, and its version.
+
+        ``(None, 0)`` says that nothing was stored yet: a state may be ``None`` as well, so it is
+        the version that tells. What is returned is stored for good: no crash takes it back.
+        """
+        ...
+
+    async def store(self, state: object, expected_version: int) -> bool:
+        """Store ``state`` if the version is still the expected one, and return whether it was.
+
+        Returns when it is stored for good. When it raises because the way to the state was lost,
+        it may have been stored. Cancelled, it leaves before it stores, or when that is decided.
+        """
+        ...
+
+
+@runtime_checkable
+class StateSource(StateBackend, Protocol):
+    """A backend that only describes where the state is; who uses it opens it first."""
+
+    def open(self) -> AbstractAsyncContextManager[StateBackend]:
+        """Open it, for as long as a component is open."""
         ...

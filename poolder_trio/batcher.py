@@ -6,7 +6,17 @@ import logging
 import math
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    TypedDict,
+    TypeVar,
+    cast,
+    overload,
+)
 
 import trio
 
@@ -18,6 +28,7 @@ from poolder_trio.kernel.batches import Batches
 from poolder_trio.kernel.crew import Rules
 from poolder_trio.kernel.instruments import Instruments
 from poolder_trio.kernel.intake import Entry, Intake
+from poolder_trio.kernel.job import Rank
 from poolder_trio.kernel.parcel import Asked, Parcel
 from poolder_trio.kernel.runner import check_function
 from poolder_trio.kernel.seat import Woken
@@ -31,30 +42,35 @@ from poolder_trio.policies.window import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+    from typing import TypeAlias
 
     from typing_extensions import Unpack
 
     from poolder_trio.kernel.accounts import ShutdownReport
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.seat import Seat
-    from poolder_trio.verdicts import Backoff, ErrorVerdict
+    from poolder_trio.policies.window import Batch, BatchStream
+    from poolder_trio.verdicts import Backoff, ErrorVerdict, Exit, Stop
 
 M = TypeVar("M")
 R = TypeVar("R")
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    #: What a handler returns for items that were sent by `call`.
+    Results: TypeAlias = Sequence[R | Exception] | Sequence[R] | Stop | Exit
 
 _NO_KEY = object()
 
 
-class BatcherOptions(TypedDict, total=False):
-    """What `Batcher` takes by keyword."""
+class _Others(TypedDict, total=False):
+    """What `Batcher` takes by keyword, but for what changes the type of its handler."""
 
     name: str | None
     grace: float
     limit: int
     timeout: float
     reverse: bool
-    stream: bool
-    indexed: bool
     concurrency: int
     weight: Callable[[Any], float] | None
     max_weight: float
@@ -65,6 +81,13 @@ class BatcherOptions(TypedDict, total=False):
     priority: str
     hibernate_after: float
     instruments: Sequence[Instrument]
+
+
+class BatcherOptions(_Others, total=False):
+    """What `Batcher` takes by keyword."""
+
+    stream: bool
+    indexed: bool
 
 
 _FUNCTION_OF_ITEM = checks.Check(
@@ -109,8 +132,9 @@ class Batcher(Service, Generic[M, R]):
         retry: a `Retry`: how often a batch is tried; each try gets the same items.
         restart: a `Restart`: what follows when a batch fails that nobody waits for.
         queue: a `Queue`: how many items may wait, in windows and in batches that are not in a
-            handler, and what happens beyond. Its order is ``"fifo"``. If there is no room for a
-            window to grow and nothing to handle, the oldest one is sent off as it is.
+            handler, and what happens beyond. Those of a batch that backs off wait, too. Its order
+            is ``"fifo"``. If there is no room for a window to grow and nothing to handle, the
+            oldest one is sent off as it is.
         priority: a share of the event loop: see `Worker`.
         hibernate_after: seconds without a batch after which `handle_hibernate` runs.
         name: by which `whereis` finds the batcher.
@@ -138,9 +162,10 @@ class Batcher(Service, Generic[M, R]):
         "retry": checks.instance_of(Retry, "a Retry"),
         "restart": checks.instance_of(Restart, "a Restart"),
         "queue": checks.Check(
-            "a Queue of order 'fifo' with max >= 1: the items of a batch stay in order",
+            "a Queue of order 'fifo' with max >= 1, as the items of a batch stay in order, and "
+            "without timeout and codel: Batcher(timeout=...) bounds how long they are collected",
             lambda v: isinstance(v, Queue),
-            lambda v: isinstance(v, Queue) and v.order == "fifo" and v.max >= 1,
+            lambda v: isinstance(v, Queue) and v.order == "fifo" and v.max >= 1 and not v.ages,
         ),
         "priority": checks.one_of(*SLICES),
         "hibernate_after": checks.POSITIVE_SECONDS,
@@ -175,9 +200,83 @@ class Batcher(Service, Generic[M, R]):
     stack: AsyncExitStack
     _crew: Batches | None = None
 
+    @overload
+    def __init__(self, handle_batch: None = None, **options: Unpack[BatcherOptions]) -> None: ...
+    @overload
     def __init__(
         self,
-        handle_batch: Callable[..., Awaitable[Sequence[R | Exception] | object]] | None = None,
+        handle_batch: Callable[[Batch[M]], Awaitable[Results[R]]],
+        *,
+        stream: Literal[False] = False,
+        indexed: Literal[False] = False,
+        **options: Unpack[_Others],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        handle_batch: Callable[[BatchStream[M]], Awaitable[Results[R]]],
+        *,
+        stream: Literal[True],
+        indexed: Literal[False] = False,
+        **options: Unpack[_Others],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        handle_batch: Callable[[Batch[tuple[int, M]]], Awaitable[Results[R]]],
+        *,
+        stream: Literal[False] = False,
+        indexed: Literal[True],
+        **options: Unpack[_Others],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        handle_batch: Callable[[BatchStream[tuple[int, M]]], Awaitable[Results[R]]],
+        *,
+        stream: Literal[True],
+        indexed: Literal[True],
+        **options: Unpack[_Others],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Batcher[T, object],
+        handle_batch: Callable[[Batch[T]], Awaitable[object]],
+        *,
+        stream: Literal[False] = False,
+        indexed: Literal[False] = False,
+        **options: Unpack[_Others],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Batcher[T, object],
+        handle_batch: Callable[[BatchStream[T]], Awaitable[object]],
+        *,
+        stream: Literal[True],
+        indexed: Literal[False] = False,
+        **options: Unpack[_Others],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Batcher[T, object],
+        handle_batch: Callable[[Batch[tuple[int, T]]], Awaitable[object]],
+        *,
+        stream: Literal[False] = False,
+        indexed: Literal[True],
+        **options: Unpack[_Others],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Batcher[T, object],
+        handle_batch: Callable[[BatchStream[tuple[int, T]]], Awaitable[object]],
+        *,
+        stream: Literal[True],
+        indexed: Literal[True],
+        **options: Unpack[_Others],
+    ) -> None: ...
+    def __init__(
+        self,
+        handle_batch: Callable[..., Awaitable[object]] | None = None,
         **options: Unpack[BatcherOptions],
     ) -> None:
         """Describe a batcher; entering it with ``async with`` opens it.
@@ -336,9 +435,14 @@ class Batcher(Service, Generic[M, R]):
             RuntimeError: a handler calls its own batcher, and would wait for itself.
         """
         crew = self._open()
-        asked = Asked(item, crew.in_window, None)
-        entry = self._entry(item, record=asked)
-        asked.rank.key = entry.key
+        if len(crew.line) < crew.bound and not inside.anywhere():
+            asked = Asked(item, crew.in_window)
+            crew.was_asked = True
+            crew.line.append(asked)
+            return cast("R", await asked.answer())
+        entry = self._entry(item)
+        asked = Asked(item, crew.in_window, Rank(entry.key))
+        entry = Entry(asked, entry.key, entry.weight, front=False)
         if not crew.intake.accepting:
             await trio.lowlevel.checkpoint_if_cancelled()
         with inside.waiting_for(crew, crew.room, "a call"):
@@ -351,7 +455,7 @@ class Batcher(Service, Generic[M, R]):
         if entries:
             await crew.intake.put(entries, "a push to a full batcher")
 
-    def _entry(self, item: M, *, front: bool = False, record: Asked | None = None) -> Entry:
+    def _entry(self, item: M, *, front: bool = False) -> Entry:
         key = None if self.key is None else self.key(item)
         hash(key)  # a key without one is refused here, before anything is added
         weight = 0.0
@@ -364,7 +468,7 @@ class Batcher(Service, Generic[M, R]):
                     f"got {weight!r} for {item!r} ({self._title})"
                 )
                 raise ValueError(message)
-        return Entry(item if record is None else record, key, weight, front)
+        return Entry(item, key, weight, front)
 
     def _open(self) -> Batches:
         if self._crew is None or self._crew.ended.value:

@@ -43,7 +43,8 @@ class TooManyRequests(PoolderError):
     """A queue's rule refused or dropped the work.
 
     Attributes:
-        rule: the rule that decided, such as ``"reject"`` or ``"drop_oldest"``.
+        rule: the rule that decided: ``"reject"``, ``"drop_oldest"``, ``"drop_newest"``,
+            ``"timeout"`` or ``"codel"``.
         waited: seconds that the work had waited when it was dropped; 0.0 if it was refused
             on arrival; ``None`` where the queue's rule takes no times.
         waiting: how many others waited at that moment.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import logging
 import math
 import sys
@@ -11,34 +12,54 @@ import trio
 
 from poolder_trio.abc import Dispatch, Instrument
 from poolder_trio.kernel import inside
+from poolder_trio.kernel.accounts import ScheduleStatistics, with_firings
 from poolder_trio.kernel.crew import Crew, Rules
 from poolder_trio.kernel.instruments import Instruments
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.ledger import Ledger
 from poolder_trio.kernel.post import Post
 from poolder_trio.kernel.routing import Router
+from poolder_trio.kernel.schedules import Rules as Scheduling
+from poolder_trio.kernel.schedules import Schedules
 from poolder_trio.kernel.service import Service
+from poolder_trio.kernel.wall import CLOCK, WallClock
 from poolder_trio.policies import checks
+from poolder_trio.policies.daytime import ZONE
 from poolder_trio.policies.dispatch import MODES, PICKING, Phash, dispatch
 from poolder_trio.policies.queues import Queue
 from poolder_trio.policies.rate import Rate
 from poolder_trio.policies.restart import Restart
+from poolder_trio.policies.triggers import make_trigger
 from poolder_trio.worker import Worker
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        Awaitable,
+        Callable,
+        Hashable,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
+    from datetime import tzinfo
 
     from typing_extensions import Unpack
 
+    from poolder_trio.abc import Trigger
     from poolder_trio.kernel.accounts import ShutdownReport
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.seat import Seat
+    from poolder_trio.kernel.wall import Clock
+    from poolder_trio.policies.triggers import TriggerLike
 
 M = TypeVar("M")
 R = TypeVar("R")
+M_contra = TypeVar("M_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 
 class PoolOptions(TypedDict, total=False):
@@ -55,6 +76,9 @@ class PoolOptions(TypedDict, total=False):
     queue: Queue
     restart: Restart
     rate: Rate | None
+    schedules: Mapping[str, TriggerLike]
+    timezone: str | tzinfo
+    clock: Clock | None
     job_timeout: float
     overrun_warning: float
     instruments: Sequence[Instrument]
@@ -84,7 +108,29 @@ MODE = checks.Check(
 )
 
 
-class WorkerRef(Generic[M, R]):
+def _check_schedules(
+    worker: object, schedules: object, zone: object, where: str
+) -> dict[str, Trigger]:
+    """Return the triggers of a pool's schedules, or raise what is wrong with them."""
+    for name in cast("Mapping[object, object]", schedules):
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"schedules must have names that are str, got {name!r} ({where})")
+    triggers = {
+        name: make_trigger(value, cast("str | tzinfo", zone), f"schedules[{name!r}]", where)
+        for name, value in cast("Mapping[str, object]", schedules).items()
+    }
+    if triggers and worker is not None:
+        assert isinstance(worker, type)
+        assert issubclass(worker, Worker)
+        if worker.handle_periodic_job is Worker.handle_periodic_job:
+            raise TypeError(
+                f"schedules need a worker with handle_periodic_job(self, event), "
+                f"got {worker.__name__} without one ({where})"
+            )
+    return triggers
+
+
+class WorkerRef(Generic[M_contra, R_co]):
     """One seat of a pool: sends go to the worker on it, whoever that is."""
 
     __slots__ = ("_post", "_seat")
@@ -103,6 +149,11 @@ class WorkerRef(Generic[M, R]):
         return hash(self._seat)
 
     @property
+    def seat(self) -> Seat:
+        """The seat; a part of this library, not of its face."""
+        return self._seat
+
+    @property
     def index(self) -> int:
         """The number of the seat, from 0."""
         return self._seat.index
@@ -112,17 +163,23 @@ class WorkerRef(Generic[M, R]):
         """Whether jobs can be sent here."""
         return self._seat.alive
 
-    async def cast(self, job: M, *, key: Hashable = None, priority: float | None = None) -> None:
+    async def cast(
+        self, job: M_contra, *, key: Hashable = None, priority: float | None = None
+    ) -> None:
         """Send ``job`` to this seat; see `Pool.cast`. Raises `Closed` if it has ended."""
         await self._post.send(job, key, priority, seat=self._seat)
 
-    def cast_nowait(self, job: M, *, key: Hashable = None, priority: float | None = None) -> None:
+    def cast_nowait(
+        self, job: M_contra, *, key: Hashable = None, priority: float | None = None
+    ) -> None:
         """Send ``job`` to this seat; see `Pool.cast_nowait`. Raises `Closed` if it has ended."""
         self._post.send_nowait(job, key, priority, seat=self._seat)
 
-    async def call(self, request: M, *, key: Hashable = None, priority: float | None = None) -> R:
+    async def call(
+        self, request: M_contra, *, key: Hashable = None, priority: float | None = None
+    ) -> R_co:
         """Send ``request`` to this seat and wait for the reply; see `Pool.call`."""
-        return cast("R", await self._post.call(request, key, priority, seat=self._seat))
+        return cast("R_co", await self._post.call(request, key, priority, seat=self._seat))
 
 
 class Pool(Service, Generic[M, R]):
@@ -150,6 +207,12 @@ class Pool(Service, Generic[M, R]):
         queue: a `Queue`: the waiting room of each worker; of all together in ``"available"``.
         restart: a `Restart`: what follows when a worker crashes.
         rate: a `Rate` at which tries start, all workers together.
+        schedules: a dict of triggers by name, as a `Scheduler` takes them: each firing is a job
+            for a worker that the mode chooses, by the name where it looks at keys, and runs its
+            ``handle_periodic_job(name)``. While it does, one more firing waits, and others are
+            missed. It waits with the other jobs, whatever ``queue`` says of their number.
+        timezone: where cron expressions of ``schedules`` are meant.
+        clock: returns what time it is, an aware ``datetime``; ``None`` for the machine's clock.
         job_timeout: seconds after which a try is cancelled and has failed with `JobTimeout`.
         overrun_warning: seconds after which a running job is logged, with its stack.
         name: by which `whereis` finds the pool.
@@ -171,6 +234,11 @@ class Pool(Service, Generic[M, R]):
         "queue": checks.instance_of(Queue, "a Queue"),
         "restart": checks.instance_of(Restart, "a Restart"),
         "rate": checks.Check("a Rate or None", lambda v: v is None or isinstance(v, Rate)),
+        "schedules": checks.Check(
+            "a dict of triggers by name", lambda v: isinstance(v, collections.abc.Mapping)
+        ),
+        "timezone": ZONE,
+        "clock": CLOCK,
         "job_timeout": checks.POSITIVE_SECONDS,
         "overrun_warning": checks.POSITIVE_SECONDS,
         "instruments": checks.Check(
@@ -190,13 +258,23 @@ class Pool(Service, Generic[M, R]):
     queue: Queue = Queue()
     restart: Restart = Restart()
     rate: Rate | None = None
+    schedules: Mapping[str, TriggerLike] = {}
+    timezone: str | tzinfo = "UTC"
+    clock: Clock | None = None
     job_timeout: float = math.inf
     overrun_warning: float = math.inf
     instruments: Sequence[Instrument] = ()
 
+    _component = "pool"
     _post: Post | None = None
     _router: Router | None = None
     _crew: Crew
+    _schedules: Schedules | None = None
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        worker = cls.declared("worker") if hasattr(cls, "worker") else None
+        _check_schedules(worker, cls.declared("schedules"), cls.declared("timezone"), cls.__name__)
 
     def __init__(
         self, worker: type[Worker[M, R]] | None = None, **options: Unpack[PoolOptions]
@@ -213,6 +291,9 @@ class Pool(Service, Generic[M, R]):
             message = f"{type(self).__name__} needs a worker: Pool(MyWorker), or worker = MyWorker"
             raise TypeError(message)
         self.take(passed)
+        self._triggers = _check_schedules(
+            self.worker, self.schedules, self.timezone, type(self).__name__
+        )
 
     def __repr__(self) -> str:
         return f"<{self._title} of {self.worker.__name__}, {self._stage.name.lower()}>"
@@ -220,9 +301,48 @@ class Pool(Service, Generic[M, R]):
     # -- what the kernel asks of a component
 
     async def _start(self, nursery: trio.Nursery) -> Crew:
-        log = logging.getLogger("poolder_trio.pool")
+        log = logging.getLogger(f"poolder_trio.{self._component}")
         instruments = Instruments(self, self.instruments, log) if self.instruments else None
-        rules = Rules(
+        crew = Crew(self._title, self, self._rules(), nursery, Ledger(instruments), log)
+        picker, uses_keys = self._picker()
+        records = bool(self.instruments)
+        router = Router(crew, picker, self.key, may_be_quick=not records)
+        self._crew, self._engine, self._post, self._router = crew, crew, None, router
+        post = Post(crew, router, self._refusal, records=records, uses_keys=uses_keys)
+        self._schedules = None
+        await crew.start(self.pool_size, self.args)
+        self._post = post
+        if self.schedules:
+            self._start_schedules(crew)
+        return crew
+
+    def _start_schedules(self, crew: Crew) -> None:
+        self._schedules = Schedules(
+            crew,
+            Scheduling(timezone=self.timezone, where=self._title),
+            WallClock(self.clock),
+            self._route_event,
+            self._find_event,
+            lambda: None,
+        )
+        for name, trigger in self._triggers.items():
+            self._schedules.declare(name, trigger)
+
+    def _route_event(self, name: str) -> list[Mailbox]:
+        assert self._router is not None
+        if self.mode == "broadcast" or not self._crew.live:
+            return self._router.everyone()
+        return [self._router.route(name, name)]
+
+    def _find_event(self, name: str) -> tuple[Callable[..., Awaitable[object]], tuple[object, ...]]:
+        return self._handle_event, (name,)
+
+    async def _handle_event(self, worker: Worker[M, R], name: str) -> object:
+        assert self._schedules is not None
+        return self._schedules.obey(name, await worker.handle_periodic_job(name))
+
+    def _rules(self) -> Rules:
+        return Rules(
             queue=self.queue,
             restart=self.restart,
             shared=self.mode == "available",
@@ -230,20 +350,13 @@ class Pool(Service, Generic[M, R]):
             job_timeout=self.job_timeout,
             overrun_warning=self.overrun_warning,
         )
-        crew = Crew(self._title, self, rules, nursery, Ledger(instruments), log)
-        mode = self.mode
-        if isinstance(mode, str):
-            picker = dispatch(mode, self.seed) if mode in PICKING else None
-        else:
-            picker = mode
-        records = bool(self.instruments)
-        uses_keys = isinstance(picker, Phash) or not isinstance(mode, str)
-        router = Router(crew, picker, self.key, may_be_quick=not records)
-        self._crew, self._engine, self._post, self._router = crew, crew, None, router
-        post = Post(crew, router, self._refusal, records=records, uses_keys=uses_keys)
-        await crew.start(self.pool_size, self.args)
-        self._post = post
-        return crew
+
+    def _picker(self) -> tuple[Dispatch | None, bool]:
+        """Return what picks a worker, if something does, and whether it looks at keys."""
+        if not isinstance(self.mode, str):
+            return self.mode, True
+        picker = dispatch(self.mode, self.seed) if self.mode in PICKING else None
+        return picker, isinstance(picker, Phash)
 
     async def _opened(self) -> None:
         await self.handle_init()
@@ -481,11 +594,22 @@ class Pool(Service, Generic[M, R]):
 
     # -- the end
 
+    def _leaving(self) -> None:
+        if self._schedules is not None:
+            self._schedules.stop()
+
     def close(self) -> None:
         """Accept no more. What was accepted is finished; the block goes on."""
         if self._post is not None:
             self._post.shut()
+        if self._schedules is not None:
+            self._schedules.close()
         super().close()
+
+    def statistics(self) -> ScheduleStatistics:
+        """Return the counts of this moment, and those of firings of ``schedules``."""
+        firings = (0, 0, 0) if self._schedules is None else self._schedules.counts
+        return with_firings(super().statistics(), firings)
 
     @property
     def report(self) -> ShutdownReport[M]:

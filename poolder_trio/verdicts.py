@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import attrs
 
@@ -88,3 +88,27 @@ class Stop(Directive):
     """Close the component once this job is done; what it accepted is finished first."""
 
     reply: object = None
+
+
+@attrs.frozen(init=False)
+class Reschedule(Directive):
+    """From a scheduled job: ``Reschedule(trigger)`` changes its own trigger, for good.
+
+    ``Reschedule(name, trigger)`` sets the trigger of another job, which need not exist yet.
+
+    Args:
+        name: the other job.
+        trigger: whatever a scheduler takes as one: seconds, a cron expression, a date.
+    """
+
+    name: str | None
+    trigger: object
+
+    @overload
+    def __init__(self, trigger: object, /) -> None: ...
+    @overload
+    def __init__(self, name: str, trigger: object, /) -> None: ...
+    def __init__(self, first: object, second: object = attrs.NOTHING, /) -> None:
+        alone = second is attrs.NOTHING
+        object.__setattr__(self, "name", None if alone else first)
+        object.__setattr__(self, "trigger", first if alone else second)

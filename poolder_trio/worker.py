@@ -30,6 +30,7 @@ _HOOKS = (
     "handle_init",
     "handle_job",
     "handle_call",
+    "handle_periodic_job",
     "handle_error",
     "handle_hibernate",
     "handle_stop",
@@ -106,6 +107,18 @@ class Worker(Options, Generic[M, R]):
         """Handle a message that was called, and return the reply."""
         return await self.handle_job(request)  # type: ignore[return-value]  # a call has a reply
 
+    async def handle_periodic_job(self, event: str, /) -> Any:  # noqa: ANN401  # overrides may say more
+        """Handle a firing of the pool's ``schedules``, when the mode chose this worker for it.
+
+        It may return ``Reschedule(trigger)`` to change the trigger of ``event`` for good,
+        ``Reschedule(name, trigger)`` to set another's, ``Exit()`` to fire this one no more,
+        ``Stop()`` to fire none any more, or ``Emit``. Here these end no worker and no pool.
+
+        Args:
+            event: the name that ``schedules`` gives it.
+        """
+        raise NotImplementedError(event)
+
     async def handle_error(
         self,
         job: M,  # noqa: ARG002
@@ -118,7 +131,7 @@ class Worker(Options, Generic[M, R]):
         ``None`` does as ``retry`` says. What it raises fails the job.
 
         Args:
-            job: the message.
+            job: the message; for a firing of the pool's ``schedules``, its name.
             attempt: which try it was, from 1.
             error: what it failed with.
         """

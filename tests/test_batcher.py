@@ -16,6 +16,7 @@ from poolder_trio import (
     Backoff,
     Batch,
     Batcher,
+    BatchStream,
     Closed,
     Exit,
     Instrument,
@@ -192,6 +193,90 @@ async def test_the_readmes_batcher(autojump_clock):
     assert printed == [("batch", words), "hibernating"]
 
 
+async def test_a_batcher_with_a_name_is_pushed_to_by_that_name(autojump_clock):
+    seen = Seen()
+    async with Batcher(seen, name="mybatcher"):
+        await whereis("mybatcher").push(5)
+    assert seen.items == [[5]]
+
+
+async def test_a_push_to_the_front_is_handled_before_those_that_wait(autojump_clock):
+    seen = Seen()
+    async with Batcher(seen, limit=100) as batcher:
+        await batcher.push("yellow")
+        await batcher.push("blue")
+        await batcher.push_front("Amsterdam")
+    assert seen.items == [["Amsterdam", "yellow", "blue"]]
+
+
+async def test_without_a_timeout_a_batch_waits_until_it_is_full(autojump_clock):
+    seen = Seen()
+    async with Batcher(seen, limit=2) as batcher:
+        await batcher.push("a")
+        await trio.sleep(9000)
+        assert not seen
+        await batcher.push("b")
+        await batcher.wait_idle()
+        assert seen == [(["a", "b"], "size")]
+
+
+async def test_reverse_has_the_newest_first(autojump_clock):
+    seen = Seen()
+    async with Batcher(seen, limit=3, reverse=True) as batcher:
+        await batcher.push_many("abcd")
+    assert seen.items == [["c", "b", "a"], ["d"]]
+
+
+async def test_stream_gives_an_iterator_and_its_absence_a_list(autojump_clock):
+    got = []
+
+    async def handle(batch):
+        got.append((type(batch), next(iter(batch))))
+
+    for stream in (True, False):
+        async with Batcher(handle, stream=stream) as batcher:
+            await batcher.push("a")
+    assert got == [(BatchStream, "a"), (Batch, "a")]
+
+
+async def test_indexed_gives_pairs_of_position_and_item(autojump_clock):
+    seen = []
+
+    async def handle(batch):
+        seen.append(list(batch))
+
+    async with Batcher(handle, limit=2, indexed=True) as batcher:
+        await batcher.push_many("abc")
+    assert seen == [[(0, "a"), (1, "b")], [(0, "c")]]
+
+
+async def test_flush_handles_a_batch_that_is_not_full(autojump_clock):
+    seen = Seen()
+    async with Batcher(seen, limit=100) as batcher:
+        await batcher.push("a")
+        await batcher.flush()
+        assert seen == [(["a"], "flush")]
+
+
+@pytest.mark.parametrize(("priority", "between"), [("low", 1), ("max", 20)])
+async def test_priority_is_a_share_of_the_event_loop(priority, between):
+    passes, handled_in_one = 0, collections.Counter()
+
+    async def handle(batch):
+        handled_in_one[passes] += 1
+
+    async with Batcher(handle, limit=1, priority=priority) as batcher:
+        batcher.pause()
+        for item in range(20):
+            batcher.push_nowait(item)
+        batcher.resume()
+        while sum(handled_in_one.values()) < 20:
+            await trio.lowlevel.checkpoint()
+            passes += 1
+    # A pass of this task may come before or after the worker's, and so two meet in one.
+    assert between <= max(handled_in_one.values()) <= between * 2
+
+
 async def test_a_retry_keeps_the_items_and_the_batcher(autojump_clock):
     tries = []
 
@@ -266,6 +351,20 @@ async def test_each_caller_gets_its_own_result(autojump_clock):
     assert isinstance(results.pop(2), ValueError)
     assert results == {0: 0, 1: 10, 3: 30}
     assert (batcher.report.completed, batcher.report.failed) == (3, 1)
+
+
+async def test_a_call_among_pushes_gets_its_result_and_the_handler_plain_items(autojump_clock):
+    seen, answers = Seen(), []
+
+    async def ask(item):
+        answers.append(await batcher.call(item))
+
+    async with Batcher(seen, limit=4) as batcher, trio.open_nursery() as nursery:
+        await batcher.push(1)
+        nursery.start_soon(ask, 2)
+        await trio.testing.wait_all_tasks_blocked()
+        await batcher.push_many([3, 4])
+    assert (seen.items, answers) == ([[1, 2, 3, 4]], [20])
 
 
 @pytest.mark.parametrize(
@@ -447,6 +546,38 @@ async def test_rules_of_a_full_queue(overflow, autojump_clock):
     assert handled == ([0, 1, 3, 4, 5] if overflow == "drop_oldest" else [0, 1, 2, 3, 4])
 
 
+async def test_a_batch_that_went_to_a_free_worker_has_no_place_in_the_queue(autojump_clock):
+    seen = Seen(seconds=1)
+    queue = Queue(max=1, overflow="drop_oldest")
+    async with Batcher(seen, limit=1, queue=queue) as batcher:
+        # Nothing is awaited: the worker has been handed the first item, and not begun.
+        for item in range(3):
+            batcher.push_nowait(item)
+        assert (len(batcher), accounts(batcher).dropped) == (2, 1)
+    assert seen.items == [[0], [2]]
+
+
+async def test_a_batch_that_backs_off_has_its_place_in_the_queue(autojump_clock):
+    class Slow(Batcher):
+        limit = 2
+        queue = Queue(max=2)
+        retry = Retry(attempts=2, backoff=5)
+        broken = True
+
+        async def handle_batch(self, batch):
+            broken, self.broken = self.broken, False
+            if broken:
+                raise ValueError
+
+    async with Slow() as batcher:
+        await batcher.push_many("ab")
+        await trio.sleep(1)
+        with pytest.raises(QueueFull):
+            batcher.push_nowait("c")
+        await batcher.push("c")
+        assert trio.current_time() == 5
+
+
 @pytest.mark.parametrize("overflow", ["wait", "reject", "drop_newest"])
 async def test_windows_that_cannot_grow_are_sent_off(overflow, autojump_clock):
     seen = Seen()
@@ -513,6 +644,47 @@ async def test_a_handler_may_push_while_the_block_is_left(autojump_clock):
     assert trio.current_time() < 1
 
 
+async def test_a_handlers_call_is_answered_while_the_block_is_left(autojump_clock):
+    answers = []
+
+    async def handle(batch):
+        if batch[0] == "a":
+            await trio.sleep(1)
+            with trio.move_on_after(100):
+                answers.append(await batcher.call("b"))
+        return [item.upper() for item in batch]
+
+    async with Batcher(handle, limit=5, concurrency=2) as batcher:
+        await batcher.push("a")
+    assert answers == ["B"]
+    assert trio.current_time() == 1
+
+
+async def test_what_is_pushed_while_the_block_is_left_does_not_wait_for_a_batch_that_backs_off(
+    autojump_clock,
+):
+    times = []
+
+    class Slow(Batcher):
+        retry = Retry(attempts=2, backoff=1000)
+
+        async def handle_batch(self, batch):
+            times.append((trio.current_time(), list(batch)))
+            if times == [(0, ["a"])]:
+                batcher.push_nowait("early")
+                raise ValueError
+
+    async def late():
+        await trio.sleep(5)
+        await batcher.push("late")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(late)
+        async with Slow() as batcher:
+            await batcher.push("a")
+    assert times == [(0, ["a"]), (0, ["early"]), (5, ["late"]), (1000, ["a"])]
+
+
 async def test_pause_starts_nothing_and_close_abandons_what_handlers_push(autojump_clock):
     seen = Seen()
     async with Batcher(seen, limit=2) as batcher:
@@ -566,6 +738,41 @@ async def test_popping_what_is_called_and_leaving_a_call(autojump_clock):
     assert (batcher.report.completed, batcher.report.cancelled) == (2, 2)
 
 
+async def test_a_caller_in_the_middle_of_a_window_takes_its_own_item_back(autojump_clock):
+    seen, answers = Seen(), {}
+
+    async with Batcher(seen, limit=9) as batcher:
+        scopes = [trio.CancelScope() for _ in range(5)]
+
+        async def ask(item):
+            with scopes[item]:
+                answers[item] = await batcher.call(item)
+
+        async with trio.open_nursery() as nursery:
+            for item in range(5):
+                nursery.start_soon(ask, item)
+            await trio.testing.wait_all_tasks_blocked()
+            scopes[2].cancel()
+            scopes[3].cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            assert (len(batcher), accounts(batcher).cancelled) == (3, 2)
+            await batcher.flush()
+    assert [sorted(items) for items in seen.items] == [[0, 1, 4]]
+    assert answers == {0: 0, 1: 10, 4: 40}
+
+
+@pytest.mark.parametrize("others", [[], [1]])
+async def test_a_call_that_is_cancelled_already_is_not_handled(others, autojump_clock):
+    seen = Seen()
+    async with Batcher(seen, limit=9) as batcher:
+        await batcher.push_many(others)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await batcher.call(2)
+        assert len(batcher) == len(others)
+    assert seen.items == [others][: len(others)]
+
+
 async def test_hibernates_once_per_idle_spell(autojump_clock):
     rests = []
 
@@ -600,11 +807,14 @@ async def test_instruments_see_batches(autojump_clock):
 
     queue = Queue(max=2, overflow="drop_newest")
     async with Batcher(Seen(), limit=2, queue=queue, instruments=[Watch()]) as batcher:
-        await batcher.push_many("abc")
+        # The first two go to a free worker: they wait for nothing.
+        await batcher.push_many("abcde")
     assert events == [
         ("flushed", ["a", "b"], "size"),
-        ("dropped", "c", "drop_newest"),
+        ("flushed", ["c", "d"], "size"),
+        ("dropped", "e", "drop_newest"),
         ("done", ["a", "b"], "done"),
+        ("done", ["c", "d"], "done"),
     ]
 
 

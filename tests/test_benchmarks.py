@@ -38,7 +38,19 @@ def bench(*args):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["bounded", "calls", "casts", "elsewhere", "functions", "lag", "memory", "options"]
+    "name",
+    [
+        "batches",
+        "bounded",
+        "calls",
+        "casts",
+        "elsewhere",
+        "functions",
+        "lag",
+        "memory",
+        "options",
+        "states",
+    ],
 )
 def test_every_contestant_handles_every_job(name):
     done = bench(name, "--quick", "--repeats", "1")

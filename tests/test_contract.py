@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from poolder_trio import (
     AsyncPool,
+    Batcher,
     Closed,
     DuplicateName,
     JobPool,
@@ -40,6 +41,12 @@ class Runs(Worker):
 
 async def apply(fn):
     return await fn()
+
+
+async def apply_all(batch):
+    """Call each item; where all batches have one, they are what jobs are elsewhere."""
+    for fn in batch:
+        await fn()
 
 
 @attrs.frozen
@@ -84,6 +91,14 @@ KINDS = [
         ),
         JobPool.perform,
         JobPool.perform_nowait,
+    ),
+    Kind(
+        "Batcher",
+        lambda size=2, **options: Batcher(
+            apply_all, limit=1, concurrency=size, **keywords(options)
+        ),
+        Batcher.push,
+        Batcher.push_nowait,
     ),
 ]
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=str)

@@ -67,3 +67,22 @@ def test_delayed_jobs_run_when_they_are_due_and_not_when_they_were_cancelled():
     for time, due in zip(map(float, times), [0.0, 0.5, 0.8, 1.0, 1.3], strict=True):
         assert time >= due
     assert report == "3 reminders were sent, 1 abandoned"
+
+
+@pytest.mark.slow
+def test_request_batching_gives_each_caller_its_own_answer_by_few_calls_of_the_model():
+    said = re.fullmatch(
+        r"500 of 500 callers got their own answer, by (\d+) calls of the model\n",
+        printed_by("request_batching.py"),
+    )
+    assert said is not None
+    # 16 full batches take all; how many are not full depends on when callers come.
+    assert 16 <= int(said[1]) <= 250
+
+
+def test_chat_room_tells_all_in_the_room_and_says_who_left():
+    assert printed_by("chat_room.py") == (
+        "<WorkerRef chat/tea room[1], ended> has left: exit\n"
+        "ada heard ['hello ada', 'bye, bob', 'hello again']\n"
+        "said most: [('hello', 2)], in the room: 1\n"
+    )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from poolder_trio import At, Cron, Every, JobPool, Trigger
 from poolder_trio.kernel.wall import WallClock
-from poolder_trio.policies.triggers import anchored, make_trigger
+from poolder_trio.policies.triggers import follows_the_wall, make_trigger
 from poolder_trio.testing import wall_clock
 
 UTC = timezone.utc
@@ -32,13 +32,6 @@ def seconds(n: float) -> timedelta:
 
 
 # -- every so often
-
-
-@given(PERIODS)
-def test_the_nth_is_exactly_n_periods_after_scheduling(period) -> None:
-    trigger = anchored(Every(period), NOW)
-    some = list(islice(firings(trigger, NOW), 50))
-    assert some == [NOW + seconds(n * period) for n in range(1, 51)]
 
 
 @given(period=PERIODS, ago=st.floats(-1e9, 1e9))
@@ -68,10 +61,17 @@ def test_without_a_start_it_counts_from_when_it_is_asked() -> None:
     assert Every(5).next(NOW + seconds(1)) == NOW + seconds(6)
 
 
-def test_only_what_has_no_start_is_anchored() -> None:
-    for trigger in (Every(5, start=NOW), Cron("@daily"), At(NOW)):
-        assert anchored(trigger, NOW) is trigger
-    assert anchored(anchored(Every(5), NOW), NOW + seconds(2)).next(NOW) == NOW + seconds(5)
+def test_what_goes_on_by_the_wall_when_it_is_set_back() -> None:
+    assert follows_the_wall(Every(5, start=NOW))
+    assert follows_the_wall(Cron("*/5 * * * *"))
+    assert follows_the_wall(Cron("30 * * * *"))
+    assert not follows_the_wall(Cron("30 2 * * *"))
+    assert not follows_the_wall(At(NOW))
+
+
+def test_equal_intervals_share_one_trigger() -> None:
+    assert make_trigger(5.0) is make_trigger(5.0)
+    assert make_trigger(5.0) is not make_trigger(6.0)
 
 
 @given(
@@ -79,17 +79,11 @@ def test_only_what_has_no_start_is_anchored() -> None:
     jitter=st.floats(0, 1e6),
     seed=st.integers(),
     part=st.floats(0, 1),
-    scheduled=st.booleans(),
 )
-def test_jitter_delays_each_but_not_to_the_next(period, jitter, seed, part, scheduled) -> None:
-    if scheduled:
-        trigger = anchored(Every(period, jitter, seed=seed), NOW)
-        first = 1
-    else:
-        trigger = Every(period, jitter, start=NOW, seed=seed)
-        first = 0
+def test_jitter_delays_each_but_not_to_the_next(period, jitter, seed, part) -> None:
+    trigger = Every(period, jitter, start=NOW, seed=seed)
     some = list(islice(firings(trigger, NOW - timedelta.resolution), 20))
-    for n, found in enumerate(some, first):
+    for n, found in enumerate(some):
         late = found - (NOW + seconds(n * period))
         assert timedelta(0) <= late <= seconds(jitter)
         assert found < NOW + seconds((n + 1) * period)

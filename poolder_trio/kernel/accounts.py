@@ -32,6 +32,24 @@ class Statistics:
 
 
 @attrs.frozen(kw_only=True)
+class ScheduleStatistics(Statistics):
+    """The counts of one moment where jobs run by the clock, too."""
+
+    #: Firings that led to a run, those by hand included.
+    fired: int
+    #: Firings that did not, because the job ran and ``overlap`` says to skip.
+    skipped: int
+    #: Firings that did not because they were too late, or because one run stands for several.
+    missed: int
+
+
+def with_firings(runs: Statistics, firings: tuple[int, int, int]) -> ScheduleStatistics:
+    """Return the counts of runs together with those of firings: fired, skipped and missed."""
+    fired, skipped, missed = firings
+    return ScheduleStatistics(**attrs.asdict(runs), fired=fired, skipped=skipped, missed=missed)
+
+
+@attrs.frozen(kw_only=True)
 class ShutdownReport(Generic[M_co]):
     """What became of the jobs of one opening, as far as it is known: all of them at its end."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from poolder_trio.kernel.crew import Crew
+from poolder_trio.kernel.mailbox import OnItsWay
 from poolder_trio.kernel.parcel import Asked, InWindow, Parcel
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.intake import Entry, Intake
     from poolder_trio.kernel.job import Job
     from poolder_trio.kernel.mailbox import Mailbox
+    from poolder_trio.kernel.seat import Seat
     from poolder_trio.policies.window import Batch, Windows
 
 _NO_LINE: list[object] = []
@@ -87,6 +89,23 @@ class Batches(Crew):
         """How many items are accepted and not in a handler: those that back off, too."""
         return len(self.windows) + self.sealed - self.running
 
+    @property
+    def queued(self) -> int:
+        """How many items the bound is about: a batch that was handed to a free worker is out."""
+        return self.waiting - self._handed
+
+    @property
+    def _handed(self) -> int:
+        count, left = 0, self.room.handed
+        # They are among the first, behind those that run or back off.
+        each = iter(self.sent.items())
+        while left:
+            job, parcel = next(each)
+            if type(job.place) is OnItsWay:
+                left -= 1
+                count += len(parcel)
+        return count
+
     def statistics(self) -> Statistics:
         """Return the counts of this moment, in items."""
         return self.tally.statistics(self.running, self.waiting)
@@ -110,10 +129,24 @@ class Batches(Crew):
                     entry.item, now, key=entry.key, weight=entry.weight, front=entry.front
                 )
             )
-        if self.draining and not self.sent:
-            self.send_off(self.windows.flush("close"))
+        self._hurry()
         self._set_timer()
         self.rearm()
+
+    def _hurry(self) -> None:
+        """While the block is left, let no item wait for others if a worker is free for it.
+
+        Only handlers push then, as a rule, so items do not go one by one while all are busy.
+        """
+        if self.draining and (self.room.free or not self.sent):
+            self.send_off(self.windows.flush("close"))
+
+    def fell_asleep(self, seat: Seat) -> None:
+        """Note that a worker is about to park: its batch may back off while items wait for it."""
+        super().fell_asleep(seat)
+        if self.draining and len(self.windows):
+            # It does not receive yet, so that nothing can be handed to it at this moment.
+            self.timers.at(self.clock(), self._hurry)
 
     def rearm(self) -> None:
         """Choose how the next items come in.
@@ -168,9 +201,9 @@ class Batches(Crew):
             self.rearm()
 
     def take_oldest(self) -> object | None:
-        """Take the entry that came first of those that wait, but for those that back off."""
+        """Take the entry that came first of those in the queue that were not tried before."""
         for job, parcel in self.sent.items():
-            if job.status == "waiting" and not job.attempt:
+            if job.place is self.room and not job.attempt:
                 return parcel.remove_at(parcel.oldest)
         if not len(self.windows):
             return None
@@ -222,7 +255,8 @@ class Batches(Crew):
         del self.sent[parcel.job]
         self._begun.pop(parcel.job, None)
         self.last_end = self.clock()
-        if self.draining and not self.sent:
+        if self.draining:
+            # Its worker is free next, if it had one.
             self.send_off(self.windows.flush("close"))
         self._made_room()
 

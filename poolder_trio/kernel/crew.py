@@ -12,11 +12,11 @@ import attrs
 import trio
 import trio_util
 
-from poolder_trio.errors import RestartLimitExceeded
+from poolder_trio.errors import Closed, RestartLimitExceeded
 from poolder_trio.kernel import inside, watch
+from poolder_trio.kernel.aged_mailbox import mailbox
 from poolder_trio.kernel.gate import Gate
 from poolder_trio.kernel.job import Job
-from poolder_trio.kernel.mailbox import Mailbox
 from poolder_trio.kernel.notes import add_note
 from poolder_trio.kernel.seat import NOTHING, Seat
 from poolder_trio.kernel.timers import Timers
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.accounts import Statistics
     from poolder_trio.kernel.backoff import BackOff
     from poolder_trio.kernel.ledger import Ledger
+    from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.seat import Handler
     from poolder_trio.policies.queues import Queue
     from poolder_trio.policies.rate import Rate
@@ -56,6 +57,14 @@ class Employer(Protocol):
         """Accept no more."""
 
 
+class Family(Protocol):
+    """What crews may have in common: each of them goes on when its last worker has gone."""
+
+    def departed(self, seat: Seat) -> None:
+        """The last worker on ``seat`` has ended, or could not begin."""
+        ...
+
+
 @attrs.frozen
 class Rules:
     """What a crew is told once: see the options of the components."""
@@ -72,6 +81,7 @@ class Rules:
     limit_per_key: int | None = None
     #: Whether the component bounds what it accepts, so that back-offs need no places in the room.
     bounded: bool = False
+    family: Family | None = None
 
 
 class Crew:
@@ -109,6 +119,7 @@ class Crew:
         ]
         self.clocked = bool(self._watches)
         self.keyed = rules.limit_per_key is not None
+        self.family = rules.family
         self.limit = rules.limit
         #: How many workers there may be beyond those that are; fewer than 0: so many are to go.
         self.vacancies = rules.limit or 0
@@ -119,6 +130,8 @@ class Crew:
         #: How many workers are on their way, beside those that the crew began with.
         self.starting = 0
         self.backing_off: dict[BackOff, None] = {}
+        #: How many jobs were accepted that are to be put into a waiting room only later.
+        self.held = 0
         self.closing = False
         self.paused = False
         self._idle = trio_util.AsyncValue(True)  # noqa: FBT003
@@ -129,7 +142,7 @@ class Crew:
         self._crashes = rules.restart.build()
         self.outer = inside.waiting_seats()
         self._present = 0
-        self.shared = Mailbox(self, rules.queue) if rules.shared else None
+        self.shared = mailbox(self, rules.queue) if rules.shared else None
 
     # -- who works here
 
@@ -142,7 +155,7 @@ class Crew:
             if gap < len(self.seats) and self.seats[gap].gone.is_set():
                 index = gap
                 break
-        box = self.shared or Mailbox(self, self.rules.queue, paused=self.paused)
+        box = self.shared or mailbox(self, self.rules.queue, paused=self.paused)
         seat = Seat(self, index, box)
         if index < len(self.seats):
             self.seats[index] = seat
@@ -162,9 +175,15 @@ class Crew:
             self.nursery.start_soon(self._occupy, seat, args, one_more, name=seat.name)
         await ready.wait_value(count)
 
-    async def start_one(self, args: Mapping[str, object]) -> Seat:
-        """Seat one more worker and return its seat when it is ready, or raise why it is not."""
+    async def start_one(self, args: Mapping[str, object], role: object = None) -> Seat:
+        """Seat one more worker and return its seat when it is ready, or raise why it is not.
+
+        Args:
+            args: for its ``handle_init``.
+            role: what the employer wants to find on the seat.
+        """
         seat = self._new_seat()
+        seat.role = role
         self.awake += 1
         self.starting += 1
         try:
@@ -177,6 +196,9 @@ class Crew:
         self, seat: Seat, args: Mapping[str, object], *, task_status: trio.TaskStatus[None]
     ) -> None:
         await self._occupy(seat, args, task_status.started)
+        if not seat.opened:
+            message = f"{self.name} was told to end before {seat.name} was ready"
+            raise Closed(message)
 
     async def _occupy(
         self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None] | None
@@ -272,10 +294,13 @@ class Crew:
         if len(self._gaps) > len(self.seats):
             self._gaps = [gap for gap in self._gaps if gap < len(self.seats)]
             heapq.heapify(self._gaps)
-        if not self._present and self.limit is None and (self.closing or not self.live):
+        empty = not self.live and self.family is None
+        if not self._present and self.limit is None and (self.closing or empty):
             self._end()
         else:
             self.check_idle()
+        if self.family is not None:
+            self.family.departed(seat)
 
     # -- workers that run functions
 
@@ -339,7 +364,7 @@ class Crew:
             self.vacancies += 1
             seat.box.rearm()
             return
-        if not self.live:
+        if not self.live and self.family is None:
             self._employer.close()
         if seat.box is not self.shared:
             for item in seat.box.close():
@@ -406,7 +431,7 @@ class Crew:
     def statistics(self) -> Statistics:
         """Return the counts of this moment."""
         running = sum(seat.busy for seat in self.seats)
-        waiting = sum(box.waiting for box in self.boxes) + len(self.backing_off)
+        waiting = sum(box.waiting for box in self.boxes) + len(self.backing_off) + self.held
         return self.tally.statistics(running, waiting)
 
     def unseen(self) -> list[Exception]:
@@ -416,7 +441,7 @@ class Crew:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits, backs off or runs."""
-        if self.awake or self.backing_off:
+        if self.awake or self.backing_off or self.held:
             return False
         # Where workers may start what waits, none of them parks while something does.
         return not (self.paused or self.gate) or not any(len(box.room) for box in self.boxes)
@@ -438,7 +463,8 @@ class Crew:
         if self.closing:
             for seat in self.seats:
                 seat.leave()
-            if not self._present and self.limit is not None and not self.ended.value:
+            may_be_empty = self.limit is not None or self.family is not None
+            if not self._present and may_be_empty and not self.ended.value:
                 self._end()
 
     def refuse_own_wait(self, what: str) -> None:
@@ -486,6 +512,31 @@ class Crew:
             seat.alive = False
             seat.life.cancel()
         self._changed()
+
+    @trio.lowlevel.enable_ki_protection
+    def wind_up(self, seconds: float) -> None:
+        """Abandon what waits, and give each worker so long for the job in hand, and no next."""
+        self.close()
+        self._abandon_what_waits()
+        for seat in tuple(self.seats):
+            if seat.opened:
+                self.send_home(seat, seconds)
+            else:
+                seat.life.cancel()
+
+    @trio.lowlevel.enable_ki_protection
+    def send_home(self, seat: Seat, seconds: float) -> None:
+        """Send ``seat`` no more jobs, and cancel the one in hand if it takes so long."""
+        self.retire(seat)
+        # The scope keeps the time, whoever waits for the seat, and whether somebody does.
+        seat.life.deadline = min(seat.life.deadline, self.clock() + seconds)
+        seat.leave()
+
+    @trio.lowlevel.enable_ki_protection
+    def change(self, restart: Restart) -> None:
+        """Go by another rule from the next crash on."""
+        self.rules = attrs.evolve(self.rules, restart=restart)
+        self._crashes = restart.build()
 
     def _abandon_what_waits(self) -> None:
         for box in self.boxes:

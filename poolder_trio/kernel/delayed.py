@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import trio
 
 from poolder_trio.kernel import inside
+from poolder_trio.kernel.agenda import Agenda
 from poolder_trio.kernel.notes import describe
 from poolder_trio.policies.daytime import moment
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import time, tzinfo
 
-    from poolder_trio.kernel import timers
     from poolder_trio.kernel.crew import Crew
     from poolder_trio.kernel.job import Call
     from poolder_trio.kernel.post import Post
@@ -32,25 +33,26 @@ class Timer:
         calls: what is to be called: one, or those of a ``perform_many``.
     """
 
-    __slots__ = ("_alarm", "_delayed", "_due", "_end", "calls")
+    __slots__ = ("_delayed", "_due", "_end", "calls", "ticket")
 
     def __init__(self, delayed: Delayed, due: float | datetime, calls: Sequence[Call]) -> None:
         self.calls = calls
         self._delayed = delayed
         #: Seconds of Trio's clock, or a time of the wall clock.
         self._due = due
-        self._alarm: timers.Timer | None = None
         self._end = "waiting"
+        #: Its place on the agenda; 0: it has ended.
+        self.ticket = 0
 
     def __repr__(self) -> str:
         first = describe(self.calls[0]) if self.calls else "nothing"
         more = f" and {len(self.calls) - 1} more" if len(self.calls) > 1 else ""
-        how = self._end if self._alarm is None else f"in {self.remaining():g} s"
+        how = f"in {self.remaining():g} s" if self.ticket else self._end
         return f"<Timer {first}{more}: {how}>"
 
     def remaining(self) -> float:
         """Return how many seconds are left; 0.0 if it has fired, was cancelled or abandoned."""
-        return 0.0 if self._alarm is None else max(0.0, self._left())
+        return max(0.0, self._delayed.left(self._due)) if self.ticket else 0.0
 
     async def cancel(self) -> float | None:
         """Take the calls back, so that none of them will run; waits for nothing.
@@ -62,32 +64,27 @@ class Timer:
         left = self.remaining()
         return left if self._over("cancelled") else None
 
-    def _left(self) -> float:
-        if isinstance(self._due, datetime):
-            return (self._due - self._delayed.wall.now()).total_seconds()
-        return self._due - trio.current_time()
-
     def start(self) -> None:
-        """Wait for the time, or for the next look at the clock."""
+        """Wait for the time."""
         if isinstance(self._due, datetime):
-            alarm = trio.current_time() + self._delayed.wall.trusted(self._left())
+            self._delayed.dates.put(self, self._due.timestamp())
         else:
-            alarm = self._due
-        self._alarm = self._delayed.crew.timers.at(alarm, self._ring)
+            self._delayed.steady.put(self, self._due)
 
-    def _ring(self) -> None:
-        if isinstance(self._due, datetime) and self._left() > 0:
-            self.start()
-        elif self._over("fired"):
+    def ring(self) -> None:
+        """Send the calls off: it is time."""
+        if self._over("fired"):
             self._delayed.post.accept(self.calls)
 
     @trio.lowlevel.enable_ki_protection
     def _over(self, end: str) -> bool:
         """Note how it ends; return whether it had not ended before."""
-        if self._alarm is None:
+        if not self.ticket:
             return False
-        self._alarm.cancel()
-        self._alarm = None
+        if isinstance(self._due, datetime):
+            self._delayed.dates.drop(self)
+        else:
+            self._delayed.steady.drop(self)
         self._end = end
         del self._delayed.pending[self]
         return True
@@ -101,21 +98,36 @@ class Timer:
             self._delayed.crew.ledger.abandon(call)
 
 
+def _ring(timer: Timer, due: float, now: float) -> float:  # noqa: ARG001  # as an agenda calls it
+    timer.ring()
+    return math.inf
+
+
 class Delayed:
     """The timers of one opening of a pool.
 
     What is delayed is no part of the pool's accounts until it is sent, or abandoned.
     """
 
-    __slots__ = ("_zone", "crew", "pending", "post", "wall")
+    __slots__ = ("_wall", "_zone", "crew", "dates", "pending", "post", "steady")
 
     def __init__(self, crew: Crew, post: Post, wall: WallClock, zone: tzinfo) -> None:
         self.crew = crew
         self.post = post
-        self.wall = wall
+        self._wall = wall
         self._zone = zone
+        self.steady: Agenda[Timer] = Agenda(crew.timers, trio.current_time, float, _ring)
+        self.dates: Agenda[Timer] = Agenda(
+            crew.timers, lambda: wall.now().timestamp(), wall.trusted, _ring
+        )
         #: In the order in which they were set.
         self.pending: dict[Timer, None] = {}
+
+    def left(self, due: float | datetime) -> float:
+        """Return how many seconds are left until ``due``."""
+        if isinstance(due, datetime):
+            return (due - self._wall.now()).total_seconds()
+        return due - trio.current_time()
 
     def after(self, seconds: float, calls: Sequence[Call]) -> Timer:
         """Send ``calls`` to the pool in ``seconds``."""
@@ -123,13 +135,13 @@ class Delayed:
 
     def at(self, when: datetime | time, calls: Sequence[Call]) -> Timer:
         """Send ``calls`` to the pool at a time of the wall clock: see `moment`."""
-        return self._set(Timer(self, moment(when, self.wall.now(), self._zone), calls))
+        return self._set(Timer(self, moment(when, self._wall.now(), self._zone), calls))
 
     @trio.lowlevel.enable_ki_protection
     def _set(self, timer: Timer) -> Timer:
         if self.post.accepting:
-            timer.start()
             self.pending[timer] = None
+            timer.start()
             return timer
         # As with every submission that comes too late: strangers are told, own jobs go on.
         if self.crew.ended.value or not inside.inside(self.crew):

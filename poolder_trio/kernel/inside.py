@@ -50,8 +50,21 @@ def anywhere() -> bool:
 
 
 def inside(crew: Crew) -> bool:
-    """Tell whether the code that asks runs in a handler of this crew."""
-    return any(seat.crew is crew for seat in _seats.get())
+    """Tell whether the code that asks runs in a handler of this crew, or of its family."""
+    family = crew.family
+    if family is None:
+        return any(seat.crew is crew for seat in _seats.get())
+    return any(seat.crew is crew or seat.crew.family is family for seat in _seats.get())
+
+
+def in_family(family: object) -> bool:
+    """Tell whether the code that asks runs in a handler of a crew of this family."""
+    return any(seat.crew.family is family for seat in _seats.get())
+
+
+def on(place: object) -> bool:
+    """Tell whether ``place`` is a seat whose handler runs the code that asks."""
+    return place in _seats.get()
 
 
 def refuse_inside(crew: Crew, what: str) -> None:

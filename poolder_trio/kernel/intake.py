@@ -103,7 +103,7 @@ class Intake:
         self._crew.add([entry])
 
     def _has_room(self) -> bool:
-        return not self._waiters and self._crew.waiting < self.max
+        return not self._waiters and self._crew.queued < self.max
 
     async def put(self, entries: Sequence[Entry], what: str) -> None:
         """As `put_nowait`, but wait for room, where that is the rule.
@@ -137,7 +137,7 @@ class Intake:
     @trio.lowlevel.enable_ki_protection
     def admit(self) -> None:
         """Let those who wait for room in, as far as there is room."""
-        while self._waiters and self._crew.waiting < self.max:
+        while self._waiters and self._crew.queued < self.max:
             task, entries = self._waiters.popitem(last=False)
             trio.lowlevel.reschedule(task, outcome.Value(True))  # noqa: FBT003
             self._crew.add(entries)

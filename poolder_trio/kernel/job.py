@@ -11,6 +11,7 @@ import trio
 from poolder_trio.errors import JobNotDone
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.notes import describe
+from poolder_trio.kernel.scheduled import Scheduled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -150,9 +151,11 @@ class Job(Generic[T]):
 
     @property
     def subject(self) -> object:
-        """What the job is about: its message, or its call."""
+        """What the job is about: its message, its call, or the name of what is scheduled."""
         if self.args is None:
             return self.message
+        if type(self.message) is Scheduled:
+            return self.message.name
         return Call(cast("Callable[..., object]", self.message), self.args, self.context)
 
     @property

@@ -12,10 +12,12 @@ from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.unseen import Unseen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from poolder_trio.kernel.instruments import Instruments
     from poolder_trio.kernel.job import Status
+    from poolder_trio.policies.aged import Drop
 
 
 class Ledger:
@@ -65,6 +67,18 @@ class Ledger:
             waited = None if since is None else trio.current_time() - since
             item.settle("dropped", TooManyRequests(rule, waited=waited, waiting=waiting))
             self.tell("job_dropped", item, rule)
+
+    @trio.lowlevel.enable_ki_protection
+    def shed(self, drops: Sequence[Drop], waiting: int) -> None:
+        """End items that were dropped together, each by the rule that its `Drop` names."""
+        self.tally.dropped += len(drops)
+        jobs = [(drop.item, drop) for drop in drops if type(drop.item) is Job]
+        for job, drop in jobs:
+            error = TooManyRequests(drop.rule, waited=drop.waited, waiting=waiting)
+            job.settle("dropped", error)
+        # The accounts are in order before anybody else's code can look at them.
+        for job, drop in jobs:
+            self.tell("job_dropped", job, drop.rule)
 
     @trio.lowlevel.enable_ki_protection
     def abandon(self, item: object) -> None:

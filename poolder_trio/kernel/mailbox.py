@@ -174,6 +174,11 @@ class Mailbox:
             return
         if self._waiters:
             raise QueueFull(self._full())
+        self._let_wait(item, rank)
+
+    def _let_wait(self, item: object, rank: Rank) -> None:
+        """Put ``item`` into the room; raise as `put_nowait` does."""
+        room = self.room
         dropped = room.put(item, trio.current_time(), key=rank.key, priority=rank.priority)
         refused = bool(dropped) and dropped[-1] is item
         if refused and room.overflow == "wait":
@@ -356,7 +361,8 @@ class Mailbox:
     @trio.lowlevel.enable_ki_protection
     def start_all(self) -> None:
         """Start what waits, as far as workers are free."""
-        while self.room.ready and self._may_start() and self.start_one():
+        # Not the override of a subclass: the slot that was used is for what is in here by now.
+        while self.room.ready and self._may_start() and Mailbox.start_one(self):
             pass
         self.admit()
 

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import trio
 
 from poolder_trio.errors import JobCancelled
-from poolder_trio.kernel.job import Job, Place, Rank
+from poolder_trio.kernel.job import NO_RANK, Job, Place, Rank
 from poolder_trio.policies.window import Batch, BatchStream
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from poolder_trio.kernel.batches import Batches
     from poolder_trio.kernel.job import Status
     from poolder_trio.kernel.mailbox import Mailbox
@@ -23,8 +21,8 @@ class Asked(Job[Any]):
 
     __slots__ = ("left",)
 
-    def __init__(self, item: object, place: Place, key: Hashable) -> None:
-        super().__init__(item, place, awaited=True, rank=Rank(key))
+    def __init__(self, item: object, place: Place, rank: Rank = NO_RANK) -> None:
+        super().__init__(item, place, True, rank)  # noqa: FBT003
         #: Whether the caller has gone: the result is nobody's.
         self.left = False
 
@@ -32,11 +30,6 @@ class Asked(Job[Any]):
     def cancel_as(self, how: str) -> None:
         """End it as cancelled."""
         self.settle("cancelled", JobCancelled(f"the item was cancelled while it {how}"))
-
-
-def plain(entry: object) -> object:
-    """Return the item that an entry of a window stands for."""
-    return entry.message if type(entry) is Asked else entry
 
 
 class InWindow:
@@ -81,8 +74,12 @@ class Parcel(Batch[Any]):
         self._crew = crew
         self._indexed = indexed
         self._newest_first = reverse
-        items: list[Any] = list(map(plain, batch)) if crew.was_asked else batch
-        records = [each if type(each) is Asked else None for each in batch if crew.was_asked]
+        items: list[Any] = batch
+        records: list[Asked | None] = []
+        if crew.was_asked:
+            # One look at each: a call to ask would cost as much as the rest.
+            items = [each.message if type(each) is Asked else each for each in batch]
+            records = [each if type(each) is Asked else None for each in batch]
         numbered: list[Any] = list(enumerate(items)) if indexed else items
         if reverse:
             numbered.reverse()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
+    from poolder_trio.abc import Dispatch
     from poolder_trio.kernel.crew import Crew
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.routing import Router
@@ -75,6 +76,13 @@ class Post:
         """Accept no more."""
         self.accepting = False
         self.router.shut()
+
+    def change(
+        self, dispatch: Dispatch | None, key: Callable[..., Hashable] | None, *, uses_keys: bool
+    ) -> None:
+        """Route by another dispatch from the next message on."""
+        self._uses_keys = uses_keys or self._crew.keyed or self._order == "fair"
+        self.router.change(dispatch, key)
 
     # -- one message to one worker
 

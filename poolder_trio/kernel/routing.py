@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 import trio
 
+from poolder_trio.errors import Closed
 from poolder_trio.policies.dispatch import RoundRobin
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ class Router:
         self._seats = []
         self.next_box = None
 
+    def change(self, dispatch: Dispatch | None, key: Callable[..., Hashable] | None) -> None:
+        """Ask another dispatch from the next job on."""
+        self._dispatch, self._key, self._deal = dispatch, key, None
+        self.changed()
+
     def shut(self) -> None:
         """Be quick no more: each job is to be looked at on its way in."""
         self._may_be_quick = False
@@ -128,6 +134,9 @@ class Router:
         return [seat.box for seat in self._crew.live]
 
     def _refresh(self) -> None:
+        if not self._crew.live and self._crew.family is not None:
+            message = f"{self._crew.name} has no workers at this moment"
+            raise Closed(message)
         self._stale = False
         # Without those that have never been ready: until they are, their keys stay where they are.
         self._seats = list(self._crew.seats)

@@ -81,7 +81,7 @@ class Runner:
         seat: Seat,
         retry: Retry,
         hibernate_after: float,
-        handle_error: Callable[[Call, int, Exception], Awaitable[object]],
+        handle_error: Callable[[Any, int, Exception], Awaitable[object]],
         executor: Run | None,
     ) -> None:
         self.index, self.name = seat.index, seat.name

@@ -7,7 +7,7 @@ import inspect
 import math
 import random
 from time import perf_counter
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 import trio
 
@@ -19,7 +19,7 @@ from poolder_trio.policies.slices import SLICES, next_stride
 from poolder_trio.verdicts import HALT, Backoff, Directive, Emit, ErrorVerdict, Exit, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AsyncExitStack
     from typing import Any
 
@@ -90,6 +90,8 @@ class Seat:
         parked: whether the worker waits at its channel.
         opened: whether a worker was ready here once.
         alive: whether jobs may be sent here.
+        role: what the employer keeps about this seat.
+        crash: what ended the last worker here, if it crashed.
     """
 
     __slots__ = (
@@ -101,6 +103,7 @@ class Seat:
         "alive",
         "box",
         "busy",
+        "crash",
         "crew",
         "dismissed",
         "first",
@@ -112,6 +115,7 @@ class Seat:
         "name",
         "opened",
         "parked",
+        "role",
         "signal",
         "started",
         "task",
@@ -137,6 +141,8 @@ class Seat:
         self.parked = False
         self.busy = False
         self.first: object = NOTHING
+        self.role: object = None
+        self.crash: Exception | None = None
         #: When the attempt in hand began, by Trio's clock; kept only where the crew is clocked.
         self.started = math.inf
         self.hibernated = False
@@ -148,6 +154,7 @@ class Seat:
     def seat(self, worker: Handler) -> None:
         """Put a worker on the seat."""
         self.worker = worker
+        self.crash = None
         self.hibernated = False
         self._share = SLICES[worker.priority]
 
@@ -169,6 +176,18 @@ class Seat:
             self._cut = why
         self.signal = True
         self._scope.cancel()
+
+    @trio.lowlevel.enable_ki_protection
+    def hand_back(self, message: object) -> None:
+        """Let another have the job in hand, which was not begun; its handler then raises."""
+        item = self._item
+        if type(item) is Job and item.place is self:
+            item.attempt -= 1
+        else:
+            item = message
+        self._let_go(item)
+        self._cut, self.signal = Cut.CANCEL, True
+        self.crew.restore(self.box, item)
 
     def withdraw(self, job: Job[Any]) -> bool:  # noqa: ARG002
         """Cancel the job in hand; it ends when its handler has stopped."""
@@ -342,9 +361,7 @@ class Seat:
                 if crew.clocked:
                     self.started = crew.clock()
                 try:
-                    called = job.awaited or job.args is not None
-                    handle = self.worker.handle_call if called else self.worker.handle_job
-                    reply = await handle(job.message if job.args is None else job)
+                    reply = await self._handle(job)
                     if isinstance(reply, Directive) and crew.limit is None:
                         reply = await self._obey(reply)
                 except Exception as error:
@@ -358,6 +375,15 @@ class Seat:
             if not await self._try_again(job, failure):
                 return
             failure = None
+
+    def _handle(self, job: Job[Any]) -> Awaitable[object]:
+        if job.args is None:
+            handle = self.worker.handle_call if job.awaited else self.worker.handle_job
+            return handle(job.message)
+        if self.crew.limit is not None:
+            return self.worker.handle_call(job)
+        # A function that is sent to somebody's worker is called with the worker.
+        return unprotected(cast("Callable[..., object]", job.message), self.worker, *job.args)
 
     async def _try_again(self, job: Job[Any], error: Exception) -> bool:
         """Ask what to do about a failed try, and do it, but for a try that is to be made now."""
@@ -488,6 +514,7 @@ class Seat:
     @trio.lowlevel.enable_ki_protection
     def died(self, error: Exception) -> None:
         """Fail the job in hand, if there is one: its worker was ended under it by ``error``."""
+        self.crash = error
         if not self.busy:
             return
         item = self._item

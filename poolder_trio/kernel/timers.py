@@ -33,7 +33,7 @@ class Timer:
 class Timers:
     """Calls sync functions at their times. Its task starts with the first timer."""
 
-    __slots__ = ("_cancelled", "_heap", "_life", "_numbers", "_nursery", "_sleep")
+    __slots__ = ("_cancelled", "_heap", "_life", "_numbers", "_nursery", "_sleep", "_soon")
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
@@ -42,6 +42,7 @@ class Timers:
         self._cancelled = 0
         self._life: trio.CancelScope | None = None
         self._sleep = trio.CancelScope()
+        self._soon: list[Callable[[], object]] = []
 
     @trio.lowlevel.enable_ki_protection
     def at(self, due: float, fn: Callable[[], object]) -> Timer:
@@ -55,6 +56,10 @@ class Timers:
             # The sleeper's deadline moves: nothing wakes it only to let it sleep less.
             self._sleep.deadline = due
         return timer
+
+    def soon(self, fn: Callable[[], object]) -> None:
+        """Call ``fn()``, which must not raise, in the next pass; said by what is called here."""
+        self._soon.append(fn)
 
     @trio.lowlevel.enable_ki_protection
     def forgot_one(self) -> None:
@@ -75,8 +80,19 @@ class Timers:
     async def _run(self, life: trio.CancelScope) -> None:
         with life:
             while True:
-                with trio.CancelScope(deadline=self._fire()) as self._sleep:
+                deadline = self._fire()
+                if self._soon:
+                    await trio.lowlevel.checkpoint()
+                    self._go_on()
+                    continue
+                with trio.CancelScope(deadline=deadline) as self._sleep:
                     await trio.sleep_forever()
+
+    @trio.lowlevel.enable_ki_protection
+    def _go_on(self) -> None:
+        calls, self._soon = self._soon, []
+        for fn in calls:
+            fn()
 
     @trio.lowlevel.enable_ki_protection
     def _fire(self) -> float:

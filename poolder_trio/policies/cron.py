@@ -77,6 +77,11 @@ class Cron:
         minute, hour, _, _, _, *second = steps.expressions
         object.__setattr__(self, "_fixed", "*" not in "".join([minute, hour, *second]))
 
+    @property
+    def fixed(self) -> bool:
+        """Whether it is a fixed time, without a ``*`` in seconds, minutes and hours."""
+        return self._fixed
+
     def next(self, after: datetime) -> datetime | None:
         """Return the first firing after ``after``, in UTC; ``None`` if none is before year 10000.
 

@@ -78,7 +78,8 @@ class Keyed(Ranked[T]):
             del self._out[key]
         self._offer(key)
 
-    def _check(self, key: Hashable, priority: float) -> None:
+    def check(self, key: Hashable, priority: float) -> None:
+        """Raise unless an item can have these."""
         hash(key)
         PRIORITY("priority", priority, "put")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+import math
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
 from poolder_trio.policies import checks
+from poolder_trio.policies.aged import Aged
+from poolder_trio.policies.codel import CoDel, Control
 from poolder_trio.policies.keyed import Keyed
 from poolder_trio.policies.lines import Fifo, Lifo
 from poolder_trio.policies.ranked import Fair, Priority
@@ -17,12 +20,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ORDERS: dict[str, Callable[[float, str], Room[object]]] = {
+_ORDERS: dict[str, Callable[[float, str], Room[Any]]] = {
     "fifo": Fifo,
     "lifo": Lifo,
     "priority": Priority,
     "fair": Fair,
 }
+
+_CODEL = checks.Check("a CoDel or None", lambda value: value is None or isinstance(value, CoDel))
 
 
 class Room(Protocol[T]):
@@ -38,6 +43,10 @@ class Room(Protocol[T]):
     @property
     def ready(self) -> bool:
         """Whether there is an item that may be taken."""
+        ...
+
+    def check(self, key: Hashable, priority: float) -> None:
+        """Raise unless an item can have these."""
         ...
 
     def may_begin(self, key: Hashable) -> bool:
@@ -77,7 +86,7 @@ class Room(Protocol[T]):
         ...
 
     def expire(self, now: float) -> list[T]:
-        """Drop what is too old."""
+        """Drop what is too old; return it."""
         ...
 
     def remove(self, item: T, now: float) -> list[T]:
@@ -111,6 +120,16 @@ class Queue:
             wait for space and ``_nowait`` methods raise `QueueFull`; ``"reject"``: raise
             `TooManyRequests`; ``"drop_oldest"``: drop what came first of those that wait;
             ``"drop_newest"``: drop the newcomer.
+        timeout: seconds after which a job that still waits is dropped, in any order;
+            ``math.inf`` for never.
+        min: while no more than these wait, no job is dropped for its age.
+        codel: a `CoDel`: drop the oldest while all wait too long; ``None`` for never. With
+            ``timeout`` both hold: first goes what is over that, and then `CoDel` looks at what is
+            the oldest of the rest.
+
+    A job that is dropped raises `TooManyRequests` for whoever awaits it. Its age is counted from
+    when it got its place in the queue: a sender's wait for room is not part of it, and a job that
+    backed off, or was moved to another worker, begins anew.
     """
 
     max: float = attrs.field(default=1000, validator=checks.COUNT_FROM_0_OR_INF.field)
@@ -119,6 +138,14 @@ class Queue:
         default="wait",
         validator=checks.one_of("wait", "reject", "drop_oldest", "drop_newest").field,
     )
+    timeout: float = attrs.field(default=math.inf, validator=checks.SECONDS.field)
+    min: int = attrs.field(default=0, validator=checks.NATURAL.field)
+    codel: CoDel | None = attrs.field(default=None, validator=_CODEL.field)
+
+    @property
+    def ages(self) -> bool:
+        """Whether jobs may be dropped for their age."""
+        return self.timeout < math.inf or self.codel is not None
 
     def build(self, limit_per_key: int | None = None) -> Room[object]:
         """Return an empty room that keeps these rules. It knows no clock and never waits.
@@ -126,6 +153,12 @@ class Queue:
         Args:
             limit_per_key: how many items of one key may be out at once; ``None``: any number.
         """
+        room: Room[Any]
         if limit_per_key is not None:
-            return Keyed(self.max, self.overflow, self.order, limit_per_key)
-        return _ORDERS[self.order](self.max, self.overflow)
+            room = Keyed(self.max, self.overflow, self.order, limit_per_key)
+        else:
+            room = _ORDERS[self.order](self.max, self.overflow)
+        if not self.ages:
+            return room
+        control = None if self.codel is None else Control(self.codel)
+        return Aged(room, self.timeout, self.min, control, forgives=self.order != "lifo")

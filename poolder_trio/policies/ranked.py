@@ -39,8 +39,8 @@ class Ranked(Unlimited[T]):
         self._items: OrderedDict[int, tuple[Hashable, T]] = OrderedDict()  # with their keys
         self._where: dict[int, int] = {}  # from the id of an item to its number
 
-    def _check(self, key: Hashable, priority: float) -> None:
-        """Raise unless items can be ordered by these."""
+    def check(self, key: Hashable, priority: float) -> None:
+        """Raise unless an item can have these."""
         raise NotImplementedError
 
     def _enter(self, number: int, key: Hashable, priority: float) -> None:
@@ -64,7 +64,7 @@ class Ranked(Unlimited[T]):
         if len(self._items) + self.reserved >= self.max:
             if self.overflow != "drop_oldest" or not self._items:
                 return [item]
-            self._check(key, priority)  # before anything is dropped for it
+            self.check(key, priority)  # before anything is dropped for it
             dropped.append(self._withdraw(next(iter(self._items))))
         self.restore(item, now, key=key, priority=priority)
         return dropped
@@ -78,7 +78,7 @@ class Ranked(Unlimited[T]):
         priority: float = 0,
     ) -> None:
         """Add an item that was accepted before: the bound does not count for it."""
-        self._check(key, priority)
+        self.check(key, priority)
         number = next(self._numbers)
         self._items[number] = key, item
         self._where[id(item)] = number
@@ -145,7 +145,8 @@ class Priority(Ranked[T]):
         super().__init__(max, overflow)
         self._heap: list[tuple[float, int]] = []
 
-    def _check(self, key: Hashable, priority: float) -> None:  # noqa: ARG002
+    def check(self, key: Hashable, priority: float) -> None:  # noqa: ARG002
+        """Raise unless ``priority`` can be compared."""
         PRIORITY("priority", priority, "put")
 
     def _enter(self, number: int, key: Hashable, priority: float) -> None:  # noqa: ARG002
@@ -172,7 +173,8 @@ class Fair(Ranked[T]):
         # Each key's numbers; the key whose turn is next comes first.
         self._turns: OrderedDict[Hashable, OrderedDict[int, None]] = OrderedDict()
 
-    def _check(self, key: Hashable, priority: float) -> None:  # noqa: ARG002
+    def check(self, key: Hashable, priority: float) -> None:  # noqa: ARG002
+        """Raise unless ``key`` can be told from others."""
         hash(key)
 
     def _enter(self, number: int, key: Hashable, priority: float) -> None:  # noqa: ARG002

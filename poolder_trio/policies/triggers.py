@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from random import getrandbits
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,10 @@ from poolder_trio.policies.jitter import spread
 
 if TYPE_CHECKING:
     from datetime import tzinfo
+    from typing import TypeAlias
+
+    #: What stands for a trigger: seconds, a timedelta, a cron expression, a date, or a trigger.
+    TriggerLike: TypeAlias = float | timedelta | str | datetime | Trigger
 
 _PERIOD = checks.Check(
     "a finite number of seconds >= 0.001", checks.is_number, checks.at_least(0.001, finite=True)
@@ -65,17 +70,6 @@ class Every:
         return _on_grid(self, in_utc("start", self.start, "Every"), 0, after)
 
 
-@attrs.frozen
-class _Anchored:
-    """An `Every` without start, scheduled at ``since``, which is no due time itself."""
-
-    every: Every
-    since: datetime
-
-    def next(self, after: datetime) -> datetime | None:
-        return _on_grid(self.every, self.since, 1, in_utc("after", after, "Every.next"))
-
-
 def _on_grid(every: Every, anchor: datetime, first: int, after: datetime) -> datetime | None:
     """Return the first firing after ``after``; the n-th is due n periods after ``anchor``."""
 
@@ -122,6 +116,12 @@ _TRIGGER = checks.Check(
 )
 
 
+@lru_cache
+def _every(seconds: float) -> Every:
+    # Most intervals of a program are few numbers, and thousands of jobs may share each.
+    return Every(seconds)
+
+
 def make_trigger(
     value: object, timezone: str | tzinfo = "UTC", name: str = "trigger", where: str = "Scheduler"
 ) -> Trigger:
@@ -138,6 +138,8 @@ def make_trigger(
         TypeError, ValueError: it is something else, or wrong.
     """
     try:
+        if type(value) is float:
+            return _every(value)
         if isinstance(value, str):
             return Cron(value, timezone)
         if isinstance(value, timedelta):
@@ -153,11 +155,8 @@ def make_trigger(
     return value
 
 
-def anchored(trigger: Trigger, now: datetime) -> Trigger:
-    """Return the trigger as it is when scheduled: an `Every` without start counts from ``now``.
-
-    All others are returned as they are.
-    """
-    if isinstance(trigger, Every) and trigger.start is None:
-        return _Anchored(trigger, in_utc("now", now, "anchored"))
-    return trigger
+def follows_the_wall(trigger: Trigger) -> bool:
+    """Tell whether a trigger is to come again when a clock shows the same time again."""
+    if isinstance(trigger, Cron):
+        return not trigger.fixed
+    return isinstance(trigger, Every)

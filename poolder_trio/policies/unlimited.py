@@ -28,6 +28,9 @@ class Unlimited(Generic[T]):
         """Take all items, in order."""
         return [self.pop() for _ in range(len(self))]
 
+    def check(self, key: Hashable, priority: float) -> None:
+        """Raise unless an item can have these: any can."""
+
     @property
     def ready(self) -> bool:
         """Whether there is an item that may be taken."""

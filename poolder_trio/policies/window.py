@@ -34,7 +34,12 @@ class Batch(list[T]):
 
 
 class BatchStream(Generic[T]):
-    """A `Batch` as an iterator, with the same two attributes."""
+    """What a batcher's handler gets with ``stream=True``: a `Batch` as an iterator.
+
+    Attributes:
+        reason: as of a `Batch`.
+        key: as of a `Batch`.
+    """
 
     __slots__ = ("_items", "key", "reason")
 

@@ -21,8 +21,8 @@ from poolder_trio import (
     Rate,
     Restart,
     Retry,
+    ScheduleStatistics,
     ShutdownReport,
-    Statistics,
     Worker,
     WorkerRef,
     phash,
@@ -88,7 +88,7 @@ async def right() -> None:
         assert_type(await pool.start_child(factor=2), WorkerRef[str, int])
         for ref in pool:
             assert_type(ref, WorkerRef[str, int])
-        assert_type(pool.statistics(), Statistics)
+        assert_type(pool.statistics(), ScheduleStatistics)
     assert_type(pool.report, ShutdownReport[str])
     assert_type(phash("a", 3), int)
     async with Declared(pool_size=2) as declared:

@@ -1,0 +1,1 @@
+"""Where a shared state is kept: a file for each place."""

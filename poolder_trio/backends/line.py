@@ -1,0 +1,152 @@
+"""Calls that wait for one who serves them all, in the order in which they came."""
+
+from __future__ import annotations
+
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
+
+import attrs
+import outcome
+import trio
+
+from poolder_trio.errors import Closed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+#: Of a load: the bytes and their version, 0 if there are none. Of a store: whether it was done.
+Answer = tuple[bytes, int] | bool
+
+
+@attrs.define(eq=False)
+class Ask:
+    """A call: to store ``data`` over the version ``expected``, or to load if that is ``None``."""
+
+    expected: int | None = None
+    data: bytes = b""
+    task: trio.lowlevel.Task | None = None
+
+
+def settle(data: bytes, version: int, asks: Sequence[Ask]) -> tuple[list[Answer], bytes, int]:
+    """Return the answers to ``asks`` in this order, and the bytes and version after them.
+
+    Whoever keeps them calls it while nobody else can change them, and writes what it returns in
+    one go: of stores each of which expects what the one before makes, only the last is written.
+    """
+    answers: list[Answer] = []
+    for ask in asks:
+        if ask.expected is None:
+            answers.append((data, version))
+        elif ask.expected == version:
+            data, version = ask.data, version + 1
+            answers.append(True)
+        else:
+            answers.append(False)
+    return answers, data, version
+
+
+class Line:
+    """Where calls wait. One that is cancelled leaves, until it is taken; then it is answered.
+
+    Args:
+        where: what is asked of, for messages.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self._waiting: dict[Ask, None] = {}
+        self._attendant = trio.lowlevel.ParkingLot()
+        self._closed = False
+
+    @trio.lowlevel.enable_ki_protection
+    async def ask(self, ask: Ask) -> Answer:
+        """Wait for the answer, and return it or raise the error that it is."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._closed:
+            raise self._refusal()
+        ask.task = trio.lowlevel.current_task()
+        self._waiting[ask] = None
+        self._attendant.unpark()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            # What is taken may be done already, and soon is or is not: who asked has to know.
+            if ask not in self._waiting:
+                return trio.lowlevel.Abort.FAILED
+            del self._waiting[ask]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        return cast("Answer", await trio.lowlevel.wait_task_rescheduled(abort))
+
+    async def some(self) -> bool:
+        """Wait until a call waits; return ``False`` when the line is closed and none ever will."""
+        while not (self._waiting or self._closed):
+            await self._attendant.park()
+        return not self._closed
+
+    @trio.lowlevel.enable_ki_protection
+    def take(self, most: float = math.inf, most_bytes: float = math.inf) -> list[Ask]:
+        """Take those that wait, in order: the first, and more up to ``most`` and ``most_bytes``."""
+        taken: list[Ask] = []
+        size = 0
+        for ask in self._waiting:
+            size += len(ask.data)
+            if taken and (len(taken) >= most or size > most_bytes):
+                break
+            taken.append(ask)
+        for ask in taken:
+            del self._waiting[ask]
+        return taken
+
+    @trio.lowlevel.enable_ki_protection
+    def answer(self, asks: Sequence[Ask], answers: Sequence[Answer]) -> None:
+        """Give each call that was taken its answer."""
+        for ask, answer in zip(asks, answers, strict=True):
+            assert ask.task is not None
+            trio.lowlevel.reschedule(ask.task, outcome.Value(answer))
+
+    @trio.lowlevel.enable_ki_protection
+    def fail(self, asks: Sequence[Ask], error: Callable[[], Exception]) -> None:
+        """Make each call that was taken raise an ``error()`` of its own."""
+        for ask in asks:
+            assert ask.task is not None
+            trio.lowlevel.reschedule(ask.task, outcome.Error(error()))
+
+    def close(self) -> None:
+        """Refuse those that wait, and all that come."""
+        self._closed = True
+        self.fail(self.take(), self._refusal)
+        self._attendant.unpark_all()
+
+    def _refusal(self) -> Closed:
+        return Closed(f"{self.where} is closed: the block that opened it was left")
+
+
+@asynccontextmanager
+async def attended(line: Line, attend: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+    """Run ``attend`` beside the block until ``line`` is closed, which leaving the block does.
+
+    It is shielded, so that a block that is cancelled can still store what it must, and has
+    nothing to wait for that has no end: a call by its deadline, a new one by `Line.close`.
+    """
+    ended = trio.Event()
+
+    async def run() -> None:
+        try:
+            with trio.CancelScope(shield=True):
+                await attend()
+        finally:
+            line.close()
+            ended.set()
+
+    manager = trio.open_nursery()
+    nursery = await manager.__aenter__()
+    nursery.start_soon(run)
+    try:
+        yield
+    finally:
+        line.close()
+        with trio.CancelScope(shield=True):
+            await ended.wait()
+        # What the block raises is its own, and goes on as it is: it is no nursery's, to be grouped.
+        await manager.__aexit__(None, None, None)

@@ -1,0 +1,168 @@
+"""The file of an SQLite state, as threads use it: one at a time."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poolder_trio.backends.line import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from poolder_trio.backends.line import Answer, Ask
+
+#: What marks a file as ours, in SQLite's own header: "ptst", and the layout of its tables.
+APPLICATION_ID = int.from_bytes(b"ptst", "big")
+LAYOUT = 1
+#: Seconds that a call waits for other processes to finish theirs: this bounds a cancelled one.
+PATIENCE = 10.0
+
+_SMALLEST = 512  # bytes, of a page
+_TABLE = "CREATE TABLE state (key TEXT PRIMARY KEY, version INTEGER NOT NULL, data BLOB NOT NULL)"
+_STORE = (
+    "INSERT INTO state VALUES (?1, ?2, ?3) "
+    "ON CONFLICT (key) DO UPDATE SET version = excluded.version, data = excluded.data"
+)
+
+
+class Unfit(sqlite3.DatabaseError):
+    """What is there is not ours, or is damaged."""
+
+
+class StateFile:
+    """An open file. All is durable when a method returns.
+
+    Raises:
+        sqlite3.Error: the file can't be used.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._key = key
+        _inspect(path)
+        self._connection = sqlite3.connect(
+            path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close it."""
+        self._connection.close()
+
+    def settle(self, asks: Sequence[Ask]) -> list[Answer]:
+        """Return the answers to ``asks`` after one transaction for all of them."""
+        if all(ask.expected is None for ask in asks):
+            return settle(*self._held(), asks)[0]
+
+        def decide() -> list[Answer]:
+            before = self._held()
+            answers, data, version = settle(*before, asks)
+            if version != before[1]:
+                self._connection.execute(_STORE, (self._key, version, data))
+            return answers
+
+        return self._alone(decide)
+
+    def _held(self) -> tuple[bytes, int]:
+        found = self._connection.execute(
+            "SELECT data, version FROM state WHERE key = ?", (self._key,)
+        ).fetchone()
+        if found is None:
+            return b"", 0
+        data, version = found
+        if not (isinstance(data, bytes) and isinstance(version, int) and version > 0):
+            raise Unfit(f"its row {self._key!r} has been changed by other hands")
+        return data, version
+
+    def _alone(self, decide: Callable[[], list[Answer]]) -> list[Answer]:
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            result = decide()
+            execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+        return result
+
+    def _prepare(self) -> None:
+        if _is_new(self._connection):
+            self._alone(self._lay_out)
+        self._use_wal()
+        # In WAL mode NORMAL would leave the last commits to chance when the power fails.
+        self._connection.execute("PRAGMA synchronous = FULL")
+
+    def _lay_out(self) -> list[Answer]:
+        if _is_new(self._connection):  # still so, now that no other process can lay it out
+            self._connection.execute(_TABLE)
+            self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._connection.execute(f"PRAGMA user_version = {LAYOUT}")
+        return []
+
+    def _use_wal(self) -> None:
+        """Change to WAL mode, in which readers and a writer do not wait for one another."""
+        # SQLite does not wait here for others who open the new file as well.
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+
+def _inspect(path: Path) -> None:
+    """Raise `Unfit` unless a state can be in ``path``. It opens for reading, and writes nothing.
+
+    Reading the header without SQLite would do harm: to close a file that another connection of
+    this process has open releases its locks.
+    """
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise Unfit("it is no file")
+    size = path.stat().st_size
+    if not size:
+        return
+    if size < _SMALLEST:  # SQLite takes such a file for a new one
+        raise Unfit("file is not a database")
+    uri = f"{Path(os.path.abspath(path)).as_uri()}?mode=ro"  # noqa: PTH100  # resolves no links
+    with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE)) as connection:
+        if not _is_new(connection):
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise Unfit(found)
+
+
+def _is_new(connection: sqlite3.Connection) -> bool:
+    """Tell whether the database is an empty one; raise `Unfit` if it is not ours."""
+
+    def value(query: str) -> object:
+        return connection.execute(query).fetchone()[0]
+
+    if not connection.in_transaction:
+        # Else somebody might lay it out between one look and the next.
+        connection.execute("BEGIN")
+        try:
+            return _is_new(connection)
+        finally:
+            connection.execute("ROLLBACK")
+    mark, layout = value("PRAGMA application_id"), value("PRAGMA user_version")
+    if (mark, layout) == (APPLICATION_ID, LAYOUT):
+        return False
+    if mark == APPLICATION_ID:
+        raise Unfit(f"its layout is {layout}, and this version of poolder_trio knows {LAYOUT}")
+    if mark or layout or value("SELECT count(*) FROM sqlite_master"):
+        raise Unfit("it is a database of another program")
+    return True

@@ -1,0 +1,95 @@
+"""One scheduled job: what runs, when, and what of it is on its way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextvars import Context
+    from typing import Any
+
+    from poolder_trio.abc import Trigger
+    from poolder_trio.kernel.job import Job, Status
+    from poolder_trio.kernel.mailbox import Mailbox
+    from poolder_trio.kernel.schedules import Schedules
+
+
+class Scheduled:
+    """A job with a trigger. A run of it is a `Job` whose message this is.
+
+    Attributes:
+        ticket: its place on the agenda; 0: it is not to fire.
+        anchor: when it was scheduled, by Trio's clock, if it is an interval that counts from then;
+            ``None``: it goes by the wall clock.
+        due: when it fires next, in seconds of its clock.
+        fn, args, context: what a run calls, and where.
+        runs: those that were started and have not ended.
+        pending: one that is to start when they have ended.
+    """
+
+    __slots__ = (
+        "anchor",
+        "args",
+        "context",
+        "due",
+        "fn",
+        "name",
+        "pending",
+        "runs",
+        "ticket",
+        "trigger",
+    )
+
+    anchor: float | None
+    due: float
+    trigger: Trigger
+
+    def __init__(
+        self,
+        name: str,
+        fn: Callable[..., Awaitable[object]],
+        args: tuple[object, ...],
+        context: Context | None,
+    ) -> None:
+        self.name = name
+        self.fn = fn
+        self.args = args
+        self.context = context
+        self.ticket = 0
+        self.runs: tuple[Job[Any], ...] = ()
+        self.pending: Job[Any] | None = None
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __call__(self, *args: object) -> Awaitable[object]:
+        """Call what is scheduled."""
+        return self.fn(*args)
+
+
+class Pending:
+    """Where a run is that waits until the one before it has ended."""
+
+    __slots__ = ("_entry", "_schedules")
+
+    status: ClassVar[Status] = "waiting"
+
+    def __init__(self, schedules: Schedules, entry: Scheduled) -> None:
+        self._schedules = schedules
+        self._entry = entry
+
+    @property
+    def box(self) -> Mailbox:
+        """A mailbox of the workers that serve the run."""
+        return next(iter(self._schedules.crew.boxes))
+
+    @trio.lowlevel.enable_ki_protection
+    def withdraw(self, job: Job[Any]) -> bool:
+        """End the run before it begins."""
+        self._schedules.crew.held -= 1
+        self._entry.pending = None
+        self._schedules.crew.ledger.cancel(job, "waited")
+        return True

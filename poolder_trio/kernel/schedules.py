@@ -1,0 +1,432 @@
+"""The scheduled jobs of one opening of a component: when they fire, and what becomes of firings."""
+
+from __future__ import annotations
+
+import math
+from contextvars import copy_context
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from poolder_trio.kernel import inside
+from poolder_trio.kernel.agenda import Agenda
+from poolder_trio.kernel.contexts import alike
+from poolder_trio.kernel.job import NO_RANK, Job
+from poolder_trio.kernel.notes import add_note
+from poolder_trio.kernel.scheduled import Pending, Scheduled
+from poolder_trio.policies.beat import beat
+from poolder_trio.policies.instants import AWARE
+from poolder_trio.policies.overdue import Overdue
+from poolder_trio.policies.triggers import Every, follows_the_wall, make_trigger
+from poolder_trio.verdicts import Exit, Reschedule, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextvars import Context
+    from datetime import tzinfo
+    from typing import Any, NoReturn
+
+    from poolder_trio.abc import Trigger
+    from poolder_trio.kernel.crew import Crew
+    from poolder_trio.kernel.job import Place
+    from poolder_trio.kernel.mailbox import Mailbox
+    from poolder_trio.kernel.wall import WallClock
+
+#: Where Vixie cron draws the line, too: a clock that is set back by less than these seconds shows
+#: some time twice; by more, it was wrong before.
+_WRONG_CLOCK = 3 * 3600.0
+
+
+@attrs.frozen(kw_only=True)
+class Rules:
+    """What a scheduler is told once: see the options of `Scheduler`."""
+
+    overlap: str = "queue"
+    misfire_grace: float = math.inf
+    coalesce: str = "latest"
+    timezone: str | tzinfo = "UTC"
+    #: Where triggers are written, for errors.
+    where: str = "Scheduler"
+
+
+class NeverFires(ValueError):
+    """A trigger has no date to come."""
+
+
+class Schedules:
+    """Fires jobs when they are due.
+
+    Intervals that count from when they were scheduled go by Trio's clock, and do not notice when
+    the wall clock is set; whatever speaks of dates goes by the wall clock.
+
+    Args:
+        crew: who runs them, and keeps the accounts.
+        rules: what they have in common.
+        wall: the wall clock.
+        boxes: returns the mailboxes that are to get a run of a job each.
+        find: returns the function, and its arguments, that a new name stands for.
+        says_stop: called when a job says ``Stop``, after all have been unscheduled.
+    """
+
+    def __init__(  # noqa: PLR0917  # what it stands on, each thing once
+        self,
+        crew: Crew,
+        rules: Rules,
+        wall: WallClock,
+        boxes: Callable[[str], list[Mailbox]],
+        find: Callable[[str], tuple[Callable[..., Awaitable[object]], tuple[object, ...]]],
+        says_stop: Callable[[], None],
+    ) -> None:
+        self.crew = crew
+        self.rules = rules
+        self.wall = wall
+        self._boxes = boxes
+        self._find = find
+        self._says_stop = says_stop
+        self._steady: Agenda[Scheduled] = Agenda(
+            crew.timers, trio.current_time, float, partial(self._ring, self._next_beat)
+        )
+        self._by_date: Agenda[Scheduled] = Agenda(
+            crew.timers,
+            self._time,
+            wall.trusted,
+            partial(self._ring, self._next_date),
+            self._set_back,
+        )
+        self.table: dict[str, Scheduled] = {}
+        self.open = True
+        self.fired = self.skipped = self.missed = 0
+        self._overdue: dict[Scheduled, Overdue] = {}
+        self._context = copy_context()
+
+    # -- what is scheduled
+
+    def make(self, name: str, trigger: object) -> Trigger:
+        """Return the trigger that a value stands for; errors name the job."""
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"a job's name must be a str, got {name!r} ({self.rules.where})")
+        return make_trigger(trigger, self.rules.timezone, f"jobs[{name!r}]", self.rules.where)
+
+    def schedule(
+        self,
+        name: str,
+        trigger: Trigger,
+        fn: Callable[..., Awaitable[object]] | None = None,
+        args: tuple[object, ...] = (),
+    ) -> None:
+        """Schedule a new job, or change one: from now on it fires as ``trigger`` says.
+
+        Without ``fn`` a job that there is keeps what it runs. What runs of it goes on.
+
+        Raises:
+            ValueError: it would never fire.
+            LookupError, TypeError: there is nothing to run under this name.
+        """
+        entry = self.table.get(name)
+        if fn is None and entry is None:
+            fn, args = self._find(name)
+        anchor, first = self._first(name, trigger)
+        if not self.open:
+            return
+        if entry is None:
+            assert fn is not None
+            self.table[name] = entry = Scheduled(name, fn, args, self._snapshot())
+        elif fn is not None:
+            entry.fn, entry.args, entry.context = fn, args, self._snapshot()
+        self._place(entry, trigger, anchor, first)
+
+    def declare(self, name: str, trigger: Trigger) -> None:
+        """Schedule a job that was declared: one whose last date has passed is missed."""
+        try:
+            self.schedule(name, trigger)
+        except NeverFires:
+            self._tell_missed(name, self.wall.now(), 1, "missed")
+
+    def replace_all(self, triggers: Mapping[str, Trigger]) -> None:
+        """Schedule these jobs and no others: all of them, or, if one is wrong, none."""
+        for name, trigger in triggers.items():
+            if name not in self.table:
+                self._find(name)
+            self._first(name, trigger)
+        self.unschedule([name for name in self.table if name not in triggers])
+        for name, trigger in triggers.items():
+            self.schedule(name, trigger)
+
+    @trio.lowlevel.enable_ki_protection
+    def unschedule(self, names: list[str]) -> None:
+        """Let these jobs fire no more, and cancel what runs of them, but for who asks."""
+        for name in names:
+            entry = self.table[name]
+            self._forget(entry)
+            if entry.pending is not None:
+                entry.pending.cancel()
+            for job in entry.runs:
+                if not inside.on(job.place):
+                    job.cancel()
+
+    def next_fire(self, name: str) -> datetime | None:
+        """Return when a job fires next, in UTC; ``None`` if it does not, and its last run goes on.
+
+        Raises:
+            LookupError: there is no such job.
+        """
+        entry = self.find(name)
+        if not entry.ticket:
+            return None
+        if entry.anchor is None:
+            return _date(entry.due)
+        return self.wall.now() + timedelta(seconds=entry.due - trio.current_time())
+
+    def find(self, name: str) -> Scheduled:
+        """Return a job by its name; ``LookupError`` if there is none."""
+        entry = self.table.get(name)
+        if entry is None:
+            known = ", ".join(map(repr, self.table)) or "none"
+            raise LookupError(f"{self.rules.where} has no job {name!r}; it has: {known}")
+        return entry
+
+    @trio.lowlevel.enable_ki_protection
+    def stop(self) -> None:
+        """Fire no more by the clock. What has fired goes on."""
+        self.open = False
+        self._steady.stop()
+        self._by_date.stop()
+        self._overdue.clear()
+
+    @trio.lowlevel.enable_ki_protection
+    def close(self) -> None:
+        """Fire no more, and forget all jobs. What has fired goes on."""
+        self.stop()
+        self.table.clear()
+
+    @trio.lowlevel.enable_ki_protection
+    def _place(
+        self, entry: Scheduled, trigger: Trigger, anchor: float | None, first: float
+    ) -> None:
+        if entry.ticket:
+            self._agenda(entry).drop(entry)
+        if self._overdue:
+            self._overdue.pop(entry, None)
+        entry.trigger, entry.anchor, entry.due = trigger, anchor, first
+        (self._steady if anchor is not None else self._by_date).put(entry, first)
+
+    @trio.lowlevel.enable_ki_protection
+    def _forget(self, entry: Scheduled) -> None:
+        self._agenda(entry).drop(entry)
+        self._overdue.pop(entry, None)
+        if self.table.get(entry.name) is entry:
+            del self.table[entry.name]
+
+    def _agenda(self, entry: Scheduled) -> Agenda[Scheduled]:
+        return self._by_date if entry.anchor is None else self._steady
+
+    # -- when
+
+    def _first(self, name: str, trigger: Trigger) -> tuple[float | None, float]:
+        """Return from when a trigger counts, if it does, and when it fires first."""
+        if isinstance(trigger, Every) and trigger.start is None:
+            anchor = trio.current_time()
+            return anchor, beat(trigger, anchor, anchor)
+        now = self.wall.now()
+        first = trigger.next(now)
+        if first is None:
+            raise NeverFires(
+                f"jobs[{name!r}] must have a date to come, got {trigger!r} at {now} "
+                f"({self.rules.where})"
+            )
+        return None, _later(first, now.timestamp(), trigger)
+
+    def _next_beat(self, entry: Scheduled, due: float) -> float:
+        assert isinstance(entry.trigger, Every)
+        assert entry.anchor is not None
+        return beat(entry.trigger, entry.anchor, due)
+
+    @trio.lowlevel.disable_ki_protection
+    def _next_date(self, entry: Scheduled, due: float) -> float:
+        following = entry.trigger.next(_date(due))
+        return math.inf if following is None else _later(following, due, entry.trigger)
+
+    def _time(self) -> float:
+        return self.wall.now().timestamp()
+
+    def _ring(
+        self,
+        step: Callable[[Scheduled, float], float],
+        entry: Scheduled,
+        due: float,
+        now: float,
+    ) -> float:
+        """Fire a job that is due, or find it missed; return when it is due next."""
+        try:
+            entry.due = following = step(entry, due)
+            if following <= now or entry in self._overdue:
+                self._catch_up(entry, due, now, following)
+            elif now - due <= self.rules.misfire_grace:
+                self._fire(entry, due)
+            else:
+                self._miss(entry, due, 1)
+        except Exception as error:  # noqa: BLE001  # a trigger's or a dispatch's; it leaves the block
+            self._forget(entry)
+            add_note(error, f"from the firing of {entry.name!r} in {self.rules.where}")
+            self.crew.nursery.start_soon(_raise, error)
+            return math.inf
+        if following == math.inf and not entry.runs:
+            self._forget(entry)
+        return following
+
+    def _catch_up(self, entry: Scheduled, due: float, now: float, following: float) -> None:
+        """Take in one of several firings that are overdue."""
+        overdue = self._overdue.pop(entry, None)
+        if overdue is None:
+            overdue = Overdue(self.rules.misfire_grace, self.rules.coalesce)
+        at_once = overdue.meet(due, now)
+        if at_once is not None:
+            self._fire(entry, at_once)
+        if following <= now:
+            self._overdue[entry] = overdue
+            return
+        last = overdue.last()
+        if last is not None:
+            self._fire(entry, last)
+        if overdue.missed:
+            self._miss(entry, overdue.since, overdue.missed)
+
+    def _set_back(self, now: float, by: float) -> None:
+        """Look again when jobs are due, because the wall clock was set back by ``by`` seconds.
+
+        Dates that come a second time are not kept a second time, as with Vixie cron, unless the
+        clock was wrong; what follows the clock is not to wait until it has caught up.
+        """
+        for entry in tuple(self.table.values()):
+            if entry.anchor is None and (by >= _WRONG_CLOCK or follows_the_wall(entry.trigger)):
+                due = self._next_date(entry, now)
+                if due < entry.due:
+                    entry.due = due
+                    self._by_date.put(entry, due)
+
+    # -- what becomes of a firing
+
+    @trio.lowlevel.enable_ki_protection
+    def fire(self, entry: Scheduled) -> None:
+        """Fire a job now; when it fires next stays as it is."""
+        self._fire(entry, trio.current_time() if entry.anchor is not None else self._time())
+
+    def _fire(self, entry: Scheduled, due: float) -> None:
+        if entry.runs and self.rules.overlap != "allow":
+            if self.rules.overlap == "skip":
+                self._tell_missed(entry.name, self._told(entry, due), 1, "skipped")
+                return
+            if entry.pending is not None:
+                self._miss(entry, due, 1)
+                return
+            if self.rules.overlap == "replace":
+                for job in entry.runs:
+                    job.cancel()
+        self.fired += 1
+        if self.crew.ledger.instruments is not None:
+            self.crew.ledger.tell("schedule_fired", entry.name, self._told(entry, due))
+        if entry.runs and self.rules.overlap != "allow":
+            entry.pending = self._run(entry, Pending(self, entry))
+            self.crew.held += 1
+        else:
+            self._start(entry)
+
+    def _run(self, entry: Scheduled, place: Place) -> Job[Any]:
+        """Return the record of a run."""
+        run: Job[Any] = Job(entry, place, False, NO_RANK, entry.args, entry.context)  # noqa: FBT003
+        if self.crew.ledger.instruments is not None:
+            self.crew.ledger.tell("job_submitted", run)
+        return run
+
+    def _start(self, entry: Scheduled, pending: Job[Any] | None = None) -> None:
+        boxes = self._boxes(entry.name)
+        if not boxes:  # those who could run it are gone
+            self.crew.ledger.abandon(pending or entry.name)
+        for box in boxes:
+            run, pending = pending or self._run(entry, box), None
+            entry.runs = (*entry.runs, run)
+            run.watch(self, partial(self._ended, entry, run))
+            self.crew.restore(box, run)
+
+    def _ended(self, entry: Scheduled, run: Job[Any]) -> None:
+        entry.runs = tuple(other for other in entry.runs if other is not run)
+        if entry.runs:
+            return
+        if entry.pending is not None:
+            pending, entry.pending = entry.pending, None
+            self.crew.held -= 1
+            self._start(entry, pending)
+        elif self.open and not entry.ticket and self.table.get(entry.name) is entry:
+            del self.table[entry.name]
+
+    def _miss(self, entry: Scheduled, since: float, count: int) -> None:
+        self._tell_missed(entry.name, self._told(entry, since), count, "missed")
+
+    def _tell_missed(self, name: str, since: datetime, count: int, why: str) -> None:
+        """Count firings that do not run, and say so."""
+        if why == "missed":
+            self.missed += count
+        else:
+            self.skipped += count
+        self.crew.log.warning("job=%s %s=%d since=%s", name, why, count, since.isoformat())
+        self.crew.ledger.tell("schedule_missed", name, since, count, why)
+
+    def _told(self, entry: Scheduled, due: float) -> datetime:
+        """Return when a firing was due, for others to read."""
+        if entry.anchor is None:
+            return _date(due)
+        return self.wall.now() + timedelta(seconds=due - trio.current_time())
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many firings led to a run, were skipped, and were missed."""
+        return self.fired, self.skipped, self.missed
+
+    # -- what jobs say
+
+    def obey(self, name: str, reply: object) -> object:
+        """Do what a job's return value asks for, and return the reply itself."""
+        if isinstance(reply, Exit):
+            if name in self.table:
+                self._forget(self.table[name])
+            return reply.reply
+        if isinstance(reply, Stop):
+            self.close()
+            self._says_stop()
+            return reply.reply
+        if isinstance(reply, Reschedule):
+            other = name if reply.name is None else reply.name
+            trigger = self.make(other, reply.trigger)
+            if other != name or other in self.table:
+                self.schedule(other, trigger)
+            return None
+        return reply  # Emit: where there are callbacks, it means something
+
+    def _snapshot(self) -> Context:
+        context = copy_context()
+        if not alike(context, self._context):
+            self._context = context
+        return self._context
+
+
+def _date(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def _later(following: datetime, due: float, trigger: Trigger) -> float:
+    """Return ``following`` in seconds, or raise if no trigger may return it."""
+    AWARE("next(after)", following, type(trigger).__name__)
+    seconds = following.timestamp()
+    if seconds <= due:
+        raise ValueError(
+            f"next(after) must return a date after {_date(due)}, got {following} "
+            f"({type(trigger).__name__})"
+        )
+    return seconds
+
+
+async def _raise(error: Exception) -> NoReturn:
+    raise error

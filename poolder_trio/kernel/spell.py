@@ -1,0 +1,38 @@
+"""Idle spells: how long there was nothing to do, and whether that was noticed already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from poolder_trio.kernel.crew import Crew
+
+
+class Spell:
+    """Says when a component that has several workers may rest: once in an idle spell.
+
+    Args:
+        crew: the workers.
+    """
+
+    __slots__ = ("_crew", "_rested", "_since")
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._since = crew.clock()
+        self._rested = False
+
+    def interrupt(self) -> None:
+        """Note that there is work in hand; the spell begins anew when this is said last."""
+        self._since = self._crew.clock()
+        self._rested = False
+
+    def may_rest(self, after: float) -> bool:
+        """Tell whether the crew has been idle for ``after`` seconds, and has not rested since.
+
+        It is asked by a worker who is awake for that alone.
+        """
+        if self._rested or self._crew.awake > 1 or self._crew.clock() < self._since + after:
+            return False
+        self._rested = True
+        return True

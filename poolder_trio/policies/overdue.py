@@ -1,0 +1,55 @@
+"""What becomes of firings that are found overdue: which of them still run."""
+
+from __future__ import annotations
+
+import math
+
+
+class Overdue:
+    """Several firings of one job, met one after the other, oldest first.
+
+    Args:
+        grace: seconds; a firing that is later than this is missed.
+        coalesce: which of those that are left run: ``"latest"``, ``"earliest"`` or ``"all"``.
+
+    Attributes:
+        missed: how many do not run.
+        since: when the first of those was due.
+    """
+
+    __slots__ = ("_coalesce", "_grace", "_kept", "missed", "since")
+
+    def __init__(self, grace: float, coalesce: str) -> None:
+        self._grace = grace
+        self._coalesce = coalesce
+        self._kept: float | None = None
+        self.missed = 0
+        self.since = math.nan
+
+    def meet(self, due: float, now: float) -> float | None:
+        """Take in the firing due at ``due`` (seconds, as ``now``); return it if it is to run now.
+
+        One that may yet give way to a later one is kept: see `last`.
+        """
+        if now - due > self._grace:
+            self._miss(due)
+            return None
+        if self._coalesce == "all":
+            return due
+        if self._kept is None:
+            self._kept = due
+        elif self._coalesce == "earliest":
+            self._miss(due)
+        else:
+            self._miss(self._kept)
+            self._kept = due
+        return None
+
+    def last(self) -> float | None:
+        """Return the one that is to run of those met, unless each was returned at once."""
+        return self._kept
+
+    def _miss(self, due: float) -> None:
+        if not self.missed:
+            self.since = due
+        self.missed += 1
