@@ -40,10 +40,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from poolder_trio import HALT, Pool, Queue, Rate, Retry, Worker
+from poolder_trio import HALT, Batch, Batcher, Pool, Queue, Rate, Retry, Scheduler, Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+
+    from rich.progress import TaskID
 
     from poolder_trio.verdicts import ErrorVerdict
 
@@ -87,7 +89,7 @@ class Fetcher(Worker[str, None]):
         # In a thread: a page of a thousand links must not hold up the other workers.
         sha256, links = await trio.to_thread.run_sync(examine, response)
         values = (url, status, len(body), sha256, body, fetched_at, seconds)
-        await self.crawl.rows.send((PAGE, values))
+        await self.crawl.rows.push((PAGE, values))
         # Nothing is awaited from here on: wherever Ctrl-C cuts this handler, the pages that were
         # handed over are those that the pool counts as completed.
         self.crawl.bytes += len(body)
@@ -100,7 +102,7 @@ class Fetcher(Worker[str, None]):
         if attempt < self.retry.attempts:
             self.crawl.retries += 1
             return None
-        await self.crawl.rows.send((FAILURE, (url, repr(error), time.time())))
+        await self.crawl.rows.push((FAILURE, (url, repr(error), time.time())))
         self.crawl.places += 1  # the limit counts pages, and this is none
         self.crawl.find([])
         return HALT
@@ -116,7 +118,7 @@ class Crawl(Pool[str, None]):
     queue = Queue(max=math.inf)
 
     def __init__(
-        self, url: str, rows: trio.MemorySendChannel[Row], limit: int, workers: int, delay: float
+        self, url: str, rows: Batcher[Row, object], limit: int, workers: int, delay: float
     ) -> None:
         super().__init__(pool_size=workers, rate=Rate(1, per=delay) if delay > 0 else None)
         self.url = str(normalised(url, ""))
@@ -185,32 +187,10 @@ def examine(response: httpx.Response) -> tuple[str, list[str]]:
     return hashlib.sha256(page).hexdigest(), [str(url) for url in same]
 
 
-async def store(database: sqlite3.Connection, inbox: trio.MemoryReceiveChannel[Row]) -> None:
-    """Write what comes until the channel is closed, many rows to a transaction, in a thread."""
-    # Shielded, and yet it ends: whatever ends the crawl closes the channel. What was fetched is
-    # then stored, also when an error or a second Ctrl-C cancels everything else.
-    with trio.CancelScope(shield=True):
-        while batch := await next_batch(inbox):
-            await trio.to_thread.run_sync(insert, database, batch)
-
-
-async def next_batch(inbox: trio.MemoryReceiveChannel[Row]) -> list[Row]:
-    """Wait for a row, then at most a second for more. None at all: the channel is closed."""
-    batch: list[Row] = []
-    with trio.CancelScope() as patience:
-        async for row in inbox:
-            batch.append(row)
-            if len(batch) == 1:
-                patience.deadline = trio.current_time() + 1.0
-            if len(batch) == BATCH:
-                break
-    return batch
-
-
-def insert(database: sqlite3.Connection, batch: list[Row]) -> None:
+def insert(database: sqlite3.Connection, rows: Iterable[Row]) -> None:
     """Write rows in one transaction."""
     with database:
-        for statement, values in batch:
+        for statement, values in rows:
             database.execute(statement, values)
 
 
@@ -233,17 +213,11 @@ async def serve_library(*, task_status: trio.TaskStatus[str]) -> None:
             task_status.started(said.split()[6].decode().strip("()"))
 
 
-async def show(crawl: Crawl, progress: Progress) -> None:
-    """Keep the progress bar up to date."""
-    task = progress.add_task("")
-    try:
-        while True:
-            counts = crawl.statistics()
-            total = min(crawl.limit, len(crawl.known) - counts.failed)
-            progress.update(task, completed=counts.completed, total=total)
-            await trio.sleep(0.1)
-    finally:
-        progress.update(task, completed=crawl.report.completed)
+async def show(crawl: Crawl, progress: Progress, task: TaskID) -> None:
+    """Bring the progress bar up to date."""
+    counts = crawl.statistics()
+    total = min(crawl.limit, len(crawl.known) - counts.failed)
+    progress.update(task, completed=counts.completed, total=total)
 
 
 async def stop_on_signal(signals: AsyncIterator[int], crawl: Crawl) -> None:
@@ -256,7 +230,11 @@ async def stop_on_signal(signals: AsyncIterator[int], crawl: Crawl) -> None:
 
 async def archive(options: argparse.Namespace, database: sqlite3.Connection) -> None:
     """Crawl a site, and say what came of it when all is stored."""
-    rows, inbox = trio.open_memory_channel[Row](BATCH)
+
+    async def write(batch: Batch[Row]) -> None:
+        await trio.to_thread.run_sync(insert, database, batch)
+
+    rows = Batcher(write, limit=BATCH, timeout=1.0, queue=Queue(max=BATCH))
     with (
         trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
         Progress(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as progress,
@@ -265,11 +243,16 @@ async def archive(options: argparse.Namespace, database: sqlite3.Connection) -> 
             url: str = options.url or await nursery.start(serve_library)
             began = trio.current_time()
             crawl = Crawl(url, rows, options.limit, options.workers, options.delay)
-            async with rows, crawl:
-                nursery.start_soon(store, database, inbox)
-                nursery.start_soon(show, crawl, progress)
-                nursery.start_soon(stop_on_signal, signals, crawl)
-                # Leaving the block waits until no URL is left, while workers cast what they find.
+            try:
+                async with Scheduler() as reports, rows, crawl:
+                    reports.schedule("progress", 0.1, show, crawl, progress, progress.add_task(""))
+                    nursery.start_soon(stop_on_signal, signals, crawl)
+                    # Leaving the blocks waits until no URL is left, while workers cast what they
+                    # find, and then until all rows are written.
+            finally:
+                # An error, or a second Ctrl-C, cancels everything: what was fetched is stored.
+                insert(database, rows.report.abandoned)
+                progress.update(progress.task_ids[0], completed=crawl.report.completed)
             nursery.cancel_scope.cancel()
     report, seconds = crawl.report, trio.current_time() - began
     left = len(report.abandoned) + report.cancelled + len(crawl.beyond)
