@@ -17,6 +17,7 @@ from benchmarks import (
     lag,
     memory,
     options,
+    schedules,
     states,
 )
 from benchmarks.harness import show
@@ -27,6 +28,7 @@ TOPICS = {
     "calls": calls.CONTESTS,
     "bounded": bounded.CONTESTS,
     "batches": batches.CONTESTS,
+    "schedules": schedules.CONTESTS,
     "functions": functions.CONTESTS,
     "elsewhere": elsewhere.CONTESTS,
     "states": states.CONTESTS,

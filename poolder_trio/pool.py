@@ -380,8 +380,11 @@ class Pool(Service, Generic[M, R]):
         assert self._router is not None
         if self.mode == "broadcast":
             return None  # all others have got it, too
-        message, key = (item.message, item.rank.key) if type(item) is Job else (item, None)
-        return self._router.route(message, key)
+        if type(item) is not Job:
+            return self._router.route(item, None)
+        # What has arguments is a firing of the schedules: its name is its key.
+        key = item.rank.key if item.args is None else cast("str", item.subject)
+        return self._router.route(item.subject, key)
 
     # -- for users to override
 
@@ -603,7 +606,7 @@ class Pool(Service, Generic[M, R]):
         if self._post is not None:
             self._post.shut()
         if self._schedules is not None:
-            self._schedules.close()
+            self._schedules.stop()
         super().close()
 
     def statistics(self) -> ScheduleStatistics:

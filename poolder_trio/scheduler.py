@@ -81,7 +81,7 @@ class Scheduler(Service):
             async def ping(self): ...
 
             @cron("30 2 * * *", timezone="Europe/Paris")
-            async def report(self): ...
+            async def audit(self): ...
 
         async with Upkeep():
             await trio.sleep_forever()
@@ -232,7 +232,8 @@ class Scheduler(Service):
             limit=1,
         )
         crew = Relay(self._title, self, rules, nursery, Ledger(instruments), log)
-        crew.spell = Spell(crew)
+        if self.hibernate_after < math.inf:
+            crew.spell = Spell(crew)
         self._engine = crew
         boxes = [cast("Mailbox", crew.shared)]
         self._schedules = Schedules(
@@ -282,11 +283,6 @@ class Scheduler(Service):
         if self._schedules is not None:
             self._schedules.stop()
 
-    def _end(self) -> None:
-        if self._schedules is not None:
-            self._schedules.close()
-        super()._end()
-
     # -- for users
 
     def schedule(
@@ -312,13 +308,17 @@ class Scheduler(Service):
             Closed: the scheduler is not open.
         """
         table = self._open()
+        made = table.make(name, trigger)
         if fn is not None:
             if name in _OWN_NAMES:
                 _refuse_own_name(name, self._title)
-            check_function(fn)
+            try:
+                check_function(fn)
+            except TypeError as error:
+                raise TypeError(f"jobs[{name!r}] in {self._title}: {error}") from None
         elif args:
             raise TypeError(f"schedule takes arguments for fn, got {args!r} and no fn")
-        table.schedule(name, table.make(name, trigger), fn, args)
+        table.schedule(name, made, fn, args)
 
     def reschedule(self, jobs: Mapping[str, TriggerLike]) -> None:
         """Schedule these jobs and no others; if one is wrong, nothing changes.
@@ -371,8 +371,9 @@ class Scheduler(Service):
             Closed: the scheduler is not open, or accepts no more.
         """
         table = self._open()
+        entry = table.find(name)
         if self._accepts():
-            table.fire(table.find(name))
+            table.fire(entry)
         else:
             table.crew.ledger.abandon(name)
 
@@ -389,7 +390,7 @@ class Scheduler(Service):
     def close(self) -> None:
         """Fire no more. What has fired is finished; the block goes on."""
         if self._schedules is not None:
-            self._schedules.close()
+            self._schedules.stop()
         super().close()
 
     # -- inside
@@ -417,7 +418,8 @@ def _refuse_own_name(name: str, where: str) -> None:
     """Raise ``ValueError`` if what `Scheduler` itself has is called so."""
     if name in _OWN_NAMES:
         raise ValueError(
-            f"a job must not be named as something that Scheduler has, got {name!r} ({where})"
+            f"a job must not be named as something that Scheduler has, got {name!r}: "
+            f"choose another name ({where})"
         )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+import inspect
 import sys
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class ErrorVerdict(enum.Enum):
@@ -112,3 +113,54 @@ class Reschedule(Directive):
         alone = second is attrs.NOTHING
         object.__setattr__(self, "name", None if alone else first)
         object.__setattr__(self, "trigger", first if alone else second)
+
+
+S = TypeVar("S")
+R_co = TypeVar("R_co", covariant=True)
+
+
+@attrs.frozen
+class Update(Directive, Generic[S, R_co]):
+    """From a handler of a `GenPool`: change the state by ``fn``, whatever it has become meanwhile.
+
+    Args:
+        fn: a function from a state to the next. It may be called more than once: it must not do
+            anything else.
+        reply: what the caller gets, or a function that makes it of the new state.
+
+    Raises:
+        TypeError: ``fn`` is not a plain function.
+    """
+
+    fn: Callable[[S], S]
+    reply: R_co | Callable[[S], R_co] | None = attrs.field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        fn: object = self.fn
+        if not callable(fn) or inspect.iscoroutinefunction(fn):
+            message = f"Update takes a plain function of the state, got {fn!r}"
+            raise TypeError(message)
+
+
+class _Same(enum.Enum):
+    """Says that there is no new state, where ``None`` would be one."""
+
+    SAME = "the same state"
+
+
+SAME = _Same.SAME
+
+
+@attrs.frozen
+class Continue(Directive, Generic[S, R_co]):
+    """From ``init`` or a handler of a `GenPool`: run ``handle_continue(arg, state)`` next.
+
+    Args:
+        arg: what it is given.
+        state: the new state; without it, the state is as it was. From ``init`` it is the first.
+        reply: what the caller gets, at once.
+    """
+
+    arg: object
+    state: S | Literal[_Same.SAME] = attrs.field(default=SAME, kw_only=True)
+    reply: R_co | None = attrs.field(default=None, kw_only=True)

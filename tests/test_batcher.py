@@ -1043,3 +1043,27 @@ async def test_cancelled_at_every_step(verb, concurrency, autojump_clock):  # no
             break
         assert step < 3000
     assert step > 10
+
+
+async def test_one_batch_at_a_time_also_at_the_moment_of_hibernation(autojump_clock):
+    class Resting(Batcher):
+        limit = 1
+        hibernate_after = 5.0
+        running = most = 0
+
+        async def handle_hibernate(self):
+            await trio.sleep(0.5)
+
+        async def handle_batch(self, batch):
+            self.running += 1
+            self.most = max(self.most, self.running)
+            await trio.sleep(1)
+            self.running -= 1
+
+    for _ in range(20):  # which of the two comes first is up to Trio
+        async with Resting() as batcher:
+            await trio.sleep(5)
+            for item in range(4):
+                batcher.push_nowait(item)
+        assert batcher.most == 1
+        assert batcher.report.completed == 4

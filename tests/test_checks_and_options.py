@@ -350,7 +350,7 @@ def test_an_unknown_option_is_refused_at_the_call_which_names_the_nearest(option
 
 def test_an_option_like_none_that_there_is_gets_the_list_of_them():
     with pytest.raises(
-        TypeError, match="no option 'xyzzy'; it has: args, dynamic, grace"
+        TypeError, match="no option 'xyzzy'; it has: args, clock, dynamic, grace"
     ) as caught:
         Resizers(xyzzy=1)
     assert all(option in str(caught.value) for option in Pool.OPTIONS)

@@ -86,3 +86,18 @@ def test_chat_room_tells_all_in_the_room_and_says_who_left():
         "ada heard ['hello ada', 'bye, bob', 'hello again']\n"
         "said most: [('hello', 2)], in the room: 1\n"
     )
+
+
+def test_maintenance_runs_by_the_clocks_of_each_site_on_the_night_they_change_too():
+    assert printed_by("maintenance.py").splitlines() == [
+        "Sat 30 Mar 02:30 backed up paris",
+        "new york, try 1: no space left",
+        "Sat 30 Mar 02:40 backed up new york",
+        "Sun 31 Mar 03:00 backed up paris",
+        "Sun 31 Mar 02:30 backed up new york",
+        "Mon 01 Apr 02:30 backed up paris",
+        "Mon 01 Apr 02:30 backed up new york",
+        "Mon 01 Apr 09:00 6 runs so far",
+        "Tue 02 Apr 02:30 backed up paris",
+        "Tue 02 Apr 02:30 backed up new york",
+    ]

@@ -164,7 +164,7 @@ async def test_they_do_not_mind_a_full_inbox(autojump_clock):
     async with Noting(schedules={"a": 2.0, "b": 3.0}, **options) as pool:
         await pool.cast("x")
         await pool.cast("y")
-        await trio.sleep(4)
+        await trio.sleep(3.5)
     assert [what for _, what in pool.events] == ["x", "y", "a", "b"]
 
 
@@ -318,3 +318,15 @@ def test_workers_without_the_handler_are_refused() -> None:
 
     with pytest.raises(TypeError, match=match):
         Pool(Plain, schedules={"tick": 5})
+
+
+async def test_a_firing_whose_seat_goes_away_is_routed_by_its_name(autojump_clock, caplog):
+    options = {"dynamic": True, "mode": "phash", "lasts": 1.5, "key": lambda job: job.user}
+    names = {name: 0.5 for name in "abcdef"}
+    async with Noting(schedules=names, **options) as pool:
+        await trio.sleep(1.2)  # of each one runs or waits, and another waits for that
+        await pool.resize(2)
+        await trio.sleep(20)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    ran_later = {(index, what) for at, index, what in pool.noted if at > 15}
+    assert ran_later <= {(phash(name, 2), name) for name in names}

@@ -11,12 +11,14 @@ import poolder_trio
 from poolder_trio import (
     AsyncPool,
     Batcher,
+    Cron,
     JobPool,
     Pool,
     Queue,
     Rate,
     Restart,
     Retry,
+    Scheduler,
     Tasker,
     Worker,
 )
@@ -49,10 +51,10 @@ def test_every_name_and_option_in_the_table_exists():
         assert hasattr(poolder_trio, name), name
     options = {
         name
-        for component in (Pool, Worker, Tasker, JobPool, AsyncPool, Batcher)
+        for component in (Pool, Worker, Tasker, JobPool, AsyncPool, Batcher, Scheduler)
         for name in component.OPTIONS
     }
-    for described in (Queue, Rate, Retry, Restart):
+    for described in (Cron, Queue, Rate, Retry, Restart):
         options |= {field.name for field in attrs.fields(described)}
     assert set(re.findall(r"\b(\w+) ?=", table)) <= options
     for method in set(re.findall(r"pool\.(\w+)", table)):

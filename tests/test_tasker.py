@@ -902,3 +902,29 @@ async def test_a_thousand_workers_come_and_go(autojump_clock):
             await await_many([tasker.submit_nowait(trio.sleep, n % 7) for n in range(1000)])
             await trio.sleep(10)
         assert len(tasker._crew.seats) == 0
+
+
+async def test_a_lowered_limit_holds_though_idle_workers_are_just_leaving(autojump_clock):
+    running = most = 0
+
+    async def job(seconds):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await trio.sleep(seconds)
+        running -= 1
+
+    async with Tasker(limit=5) as tasker:
+        for _ in range(5):
+            tasker.execute_nowait(job, 1)
+        await tasker.wait_idle()
+        tasker.execute_nowait(job, 10)
+        tasker.execute_nowait(job, 10)
+        await trio.sleep(1)
+        most = 0
+        tasker.limit = 2
+        for _ in range(3):
+            tasker.execute_nowait(job, 1)
+        assert tasker.statistics().waiting == 3
+    assert most == 2
+    assert tasker.report.completed == 10

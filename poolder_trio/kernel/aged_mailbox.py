@@ -10,6 +10,7 @@ import trio
 from poolder_trio.errors import QueueFull, TooManyRequests
 from poolder_trio.kernel.mailbox import Mailbox
 from poolder_trio.policies.aged import Aged
+from poolder_trio.policies.shared_room import Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +44,27 @@ class AgedMailbox(Mailbox):
         self._aged: Aged = self.room
         self._timer: Timer | None = None
         self._due = math.inf
+        if isinstance(self._aged, Part):
+            self._aged.told = self._told
+            self._aged.admit = self._admit_own
 
     # -- the drops
+
+    @trio.lowlevel.enable_ki_protection
+    def _told(self, drops: Sequence[Drop]) -> None:
+        """Enter what was dropped here while others looked."""
+        self._after(drops, trio.current_time())
+
+    def _admit_own(self) -> None:
+        """Let waiters in here, because others have left room."""
+        if self.open:
+            super().admit()
+
+    @trio.lowlevel.enable_ki_protection
+    def admit(self) -> None:
+        """Let waiters in as far as there is room, here and in other parts of the same room."""
+        super().admit()
+        self._aged.freed()
 
     @trio.lowlevel.enable_ki_protection
     def _look(self) -> None:

@@ -37,6 +37,7 @@ class Batches(Crew):
     """
 
     ledger: BatchLedger
+    leaves_to_rest = False
 
     def prepare(
         self,

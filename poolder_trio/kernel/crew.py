@@ -72,6 +72,8 @@ class Rules:
     queue: Queue
     restart: Restart
     shared: bool = False
+    #: Whether a job goes to the free worker that has been free for the shortest time.
+    newest_first: bool = False
     rate: Rate | Sequence[Rate] | None = None
     job_timeout: float = math.inf
     overrun_warning: float = math.inf
@@ -92,6 +94,9 @@ class Crew:
         awake: how many workers are not parked, or were handed a job.
         closing: nothing more is accepted; the workers leave once the crew is idle.
     """
+
+    #: Whether a worker that has been idle for long leaves, or rests and goes on.
+    leaves_to_rest = True
 
     def __init__(  # noqa: PLR0917  # what a crew stands on, each thing once
         self,
@@ -289,8 +294,10 @@ class Crew:
         self.retire(seat)
         if self.seats[seat.index] is seat:
             heapq.heappush(self._gaps, seat.index)
-        while self.seats and self.seats[-1].gone.is_set():
-            self.seats.pop()
+        if self.seats[-1].gone.is_set():
+            while self.seats and self.seats[-1].gone.is_set():
+                self.seats.pop()
+            self._changed()  # a mode that goes by the number of seats goes by another one
         if len(self._gaps) > len(self.seats):
             self._gaps = [gap for gap in self._gaps if gap < len(self.seats)]
             heapq.heapify(self._gaps)
@@ -313,6 +320,15 @@ class Crew:
         self.awake += 1
         self._changed()
         self.nursery.start_soon(self._occupy, seat, {}, None, name=seat.name)
+
+    @property
+    def coming_vacancies(self) -> int:
+        """How many workers may be called in, when none that is parked takes a job.
+
+        Those that still count as parked are then on their way to their rest: most leave for it.
+        """
+        assert self.shared is not None
+        return self.vacancies + (self.shared.parked if self.leaves_to_rest else 0)
 
     @property
     def surplus(self) -> int:
@@ -443,6 +459,8 @@ class Crew:
         """Whether nothing waits, backs off or runs."""
         if self.awake or self.backing_off or self.held:
             return False
+        if self.shared is not None:
+            return not len(self.shared.room)
         # Where workers may start what waits, none of them parks while something does.
         return not (self.paused or self.gate) or not any(len(box.room) for box in self.boxes)
 

@@ -11,7 +11,7 @@ import trio
 from poolder_trio.errors import JobNotDone
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.notes import describe
-from poolder_trio.kernel.scheduled import Scheduled
+from poolder_trio.kernel.scheduled import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -154,7 +154,7 @@ class Job(Generic[T]):
         """What the job is about: its message, its call, or the name of what is scheduled."""
         if self.args is None:
             return self.message
-        if type(self.message) is Scheduled:
+        if type(self.message) is Task:
             return self.message.name
         return Call(cast("Callable[..., object]", self.message), self.args, self.context)
 

@@ -12,6 +12,7 @@ import trio
 
 from poolder_trio.errors import QueueFull, TooManyRequests
 from poolder_trio.kernel.job import NO_RANK, Job
+from poolder_trio.kernel.parking import InLine, Stacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from poolder_trio.kernel.crew import Crew
     from poolder_trio.kernel.job import Rank, Status
+    from poolder_trio.kernel.parking import Parking
     from poolder_trio.policies.queues import Queue
 
 
@@ -87,8 +89,7 @@ class Mailbox:
 
     __slots__ = (
         "_on_its_way",
-        "_receive",
-        "_send",
+        "_parking",
         "_waiters",
         "bound",
         "crew",
@@ -106,7 +107,7 @@ class Mailbox:
     def __init__(self, crew: Crew, queue: Queue, *, paused: bool = False) -> None:
         self.crew = crew
         self.room = queue.build(crew.rules.limit_per_key)
-        self._send, self._receive = trio.open_memory_channel[object](0)
+        self._parking: Parking = Stacked() if crew.rules.newest_first else InLine()
         self._waiters: OrderedDict[trio.lowlevel.Task, list[Parcel]] = OrderedDict()
         self.open = True
         self.paused = paused
@@ -147,8 +148,8 @@ class Mailbox:
         return len(self.room) + self.handed
 
     def receiver(self) -> trio.MemoryReceiveChannel[object]:
-        """Return an end of the channel for one worker to park on, and to be closed by it alone."""
-        return self._receive.clone()
+        """Return an end of a channel for one worker to park on, and to be closed by it alone."""
+        return self._parking.receiver()
 
     @trio.lowlevel.enable_ki_protection
     def put_nowait(self, item: object) -> None:
@@ -264,11 +265,10 @@ class Mailbox:
         return self.crew.gate is None or self.crew.gate.enter(self)
 
     def _hand(self, item: object) -> bool:
-        if self._hand_to_parked(item):
+        if self._parking.hand(item):
             self.parked -= 1
             self.crew.awake += 1
-        elif self.crew.limit is not None and self.crew.vacancies + self.parked > 0 and self.open:
-            # Those that still count as parked are on their way out.
+        elif self.crew.limit is not None and self.crew.coming_vacancies > 0 and self.open:
             self.crew.call_in(item)
         else:
             return False
@@ -277,14 +277,6 @@ class Mailbox:
         self.handed += 1
         if not self.free:
             self.rearm()
-        return True
-
-    def _hand_to_parked(self, item: object) -> bool:
-        """Give ``item`` to a parked worker; one that leaves, and has not run since, takes none."""
-        try:
-            self._send.send_nowait(item)
-        except (trio.WouldBlock, trio.BrokenResourceError):
-            return False
         return True
 
     def _take(self) -> object:
@@ -374,14 +366,16 @@ class Mailbox:
         else:
             self.start_all()
 
-    def park(self) -> None:
-        """Note that a worker is about to wait at the channel."""
+    def park(self, place: trio.MemoryReceiveChannel[object]) -> None:
+        """Note that a worker is about to wait at its channel."""
+        self._parking.park(place)
         self.parked += 1
         if self.parked == 1:
             self.rearm()
 
-    def unpark(self) -> None:
-        """Note that a worker stops waiting at the channel without having been handed an item."""
+    def unpark(self, place: trio.MemoryReceiveChannel[object]) -> None:
+        """Note that a worker stops waiting at its channel without having been handed an item."""
+        self._parking.unpark(place)
         self.parked -= 1
         if not self.parked:
             self.rearm()

@@ -69,17 +69,22 @@ def _marking(what: str, make: Callable[[str | tzinfo], Trigger]) -> Callable[[F]
 def declared_triggers(
     cls: type, jobs: Mapping[str, object], zone: str | tzinfo
 ) -> dict[str, Trigger]:
-    """Return the triggers of all declared jobs: of decorated methods, and of ``jobs``."""
+    """Return the triggers of all declared jobs: of marked methods, and of ``jobs``.
+
+    What ``jobs`` says of a method goes before the mark of one that it overrides.
+    """
     where = cls.__name__
     found: dict[str, Trigger] = {}
     for name in dir(cls):
-        make = getattr(inspect.getattr_static(cls, name), _MARK, None)
+        # An override without a mark has that of what it overrides.
+        marks = (getattr(vars(base).get(name), _MARK, None) for base in cls.__mro__)
+        make = next(filter(None, marks), None)
         if make is not None:
             found[name] = make(zone)
     for name, value in jobs.items():
         if not isinstance(name, str) or not name:
             raise TypeError(f"jobs must have names that are str, got {name!r} ({where})")
-        if name in found:
+        if getattr(vars(cls).get(name), _MARK, None) is not None:
             raise ValueError(f"jobs[{name!r}] in {where}: the method has a trigger already")
         found[name] = make_trigger(value, zone, f"jobs[{name!r}]", where)
     return found

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from poolder_trio.kernel.mailbox import Mailbox
-    from poolder_trio.kernel.scheduled import Scheduled
+    from poolder_trio.kernel.scheduled import Task
     from poolder_trio.kernel.seat import Seat
     from poolder_trio.kernel.spell import Spell
     from poolder_trio.policies.retry import Retry
@@ -34,9 +34,11 @@ class Relay(Crew):
     nobody is, there is a vacancy.
     """
 
+    leaves_to_rest = False
     #: How many workers are in a handler.
     in_hand = 0
-    spell: Spell
+    #: When the crew may rest; ``None``: never.
+    spell: Spell | None = None
 
     @trio.lowlevel.enable_ki_protection
     def step_in(self) -> None:
@@ -49,7 +51,7 @@ class Relay(Crew):
         """Note that a worker has left a handler: it looks for work now."""
         self.in_hand -= 1
         self.vacancies = 0
-        if not self.in_hand:
+        if self.spell is not None and not self.in_hand:
             self.spell.interrupt()
 
     def _offer(self) -> None:
@@ -64,7 +66,7 @@ class Relay(Crew):
         """Put a job into the waiting room, or give it to a worker, if nobody is to look there."""
         if self.in_hand < self.awake and box.open and type(item) is Job:
             item.place = box
-            box.room.restore(item, self.clock())
+            box.room.restore(item, 0.0)  # no rule of this room asks about the time
         else:
             super().restore(box, item)
 
@@ -117,14 +119,18 @@ class RelayRunner(Runner):
         self._hooks = hooks
         self._obey = obey
 
+    @trio.lowlevel.disable_ki_protection
     async def handle_call(self, job: Job[Any]) -> object:
         """Run the job, in its context, and do as it says."""
+        # What `Runner.handle_call` does, without the frame that it would take.
         self._crew.step_in()
         try:
-            reply = await super().handle_call(job)
+            if not self.at_home(job.context):
+                await self.enter(job.context)
+            reply = await job.message(*job.args)  # type: ignore[operator, misc]  # it was checked
             if not isinstance(reply, Directive):
                 return reply
-            reply = self._obey(cast("Scheduled", job.message).name, reply)
+            reply = self._obey(cast("Task", job.message).name, reply)
             if isinstance(reply, Emit):
                 message = f"{reply!r} means nothing to a scheduler: it has no callbacks"
                 raise TypeError(message)
@@ -142,8 +148,14 @@ class RelayRunner(Runner):
 
     async def handle_hibernate(self) -> None:
         """Let the component rest, once per idle spell, if this is the last worker to idle."""
-        if self._crew.spell.may_rest(self.hibernate_after):
+        spell = self._crew.spell
+        assert spell is not None
+        if spell.may_rest(self._hooks.hibernate_after):
             await self._rest()
+        elif not spell.rested:
+            # Others are at work, or were just before: ask again when that has been long enough.
+            self._seat.hibernated = False
+            self.hibernate_after = spell.left(self._hooks.hibernate_after)
 
     @trio.lowlevel.disable_ki_protection
     async def _rest(self) -> None:

@@ -105,7 +105,7 @@ class Runner:
             or len(self._context) != self._size
             or (self._kept and not alike(self._context, self._marked))
         ):
-            await self._enter(job.context)
+            await self.enter(job.context)
         if self._executor is None:
             return await job.message(*job.args)  # type: ignore[operator, misc]  # it was checked
         return await self._executor(job.message, job.args)  # type: ignore[arg-type]
@@ -118,12 +118,20 @@ class Runner:
             or len(self._context) != self._size
             or (self._kept and not alike(self._context, self._marked))
         ):
-            await self._enter(call.context)
+            await self.enter(call.context)
         if self._executor is None:
             return await call.fn(*call.args)
         return await self._executor(call.fn, call.args)
 
-    async def _enter(self, submitted: Context | None) -> None:
+    def at_home(self, submitted: Context | None) -> bool:
+        """Tell whether this task is in a copy of that context, which nobody has changed."""
+        return (
+            submitted is self._kept
+            and len(self._context) == self._size
+            and (not self._kept or alike(self._context, self._marked))
+        )
+
+    async def enter(self, submitted: Context | None) -> None:
         """Let this task go on in a copy of the context of a submitter."""
         assert submitted is not None
         context = submitted.copy()

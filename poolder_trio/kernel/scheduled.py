@@ -17,35 +17,13 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.schedules import Schedules
 
 
-class Scheduled:
-    """A job with a trigger. A run of it is a `Job` whose message this is.
+class Task:
+    """What a run of a scheduled job calls. A run is a `Job` whose message this is.
 
-    Attributes:
-        ticket: its place on the agenda; 0: it is not to fire.
-        anchor: when it was scheduled, by Trio's clock, if it is an interval that counts from then;
-            ``None``: it goes by the wall clock.
-        due: when it fires next, in seconds of its clock.
-        fn, args, context: what a run calls, and where.
-        runs: those that were started and have not ended.
-        pending: one that is to start when they have ended.
+    A run keeps what it was made with, though the job may be given something else meanwhile.
     """
 
-    __slots__ = (
-        "anchor",
-        "args",
-        "context",
-        "due",
-        "fn",
-        "name",
-        "pending",
-        "runs",
-        "ticket",
-        "trigger",
-    )
-
-    anchor: float | None
-    due: float
-    trigger: Trigger
+    __slots__ = ("_fn", "args", "context", "name")
 
     def __init__(
         self,
@@ -55,19 +33,47 @@ class Scheduled:
         context: Context | None,
     ) -> None:
         self.name = name
-        self.fn = fn
+        self._fn = fn
         self.args = args
         self.context = context
-        self.ticket = 0
-        self.runs: tuple[Job[Any], ...] = ()
-        self.pending: Job[Any] | None = None
 
     def __repr__(self) -> str:
         return self.name
 
     def __call__(self, *args: object) -> Awaitable[object]:
         """Call what is scheduled."""
-        return self.fn(*args)
+        return self._fn(*args)
+
+
+class Scheduled:
+    """A job with a trigger.
+
+    Attributes:
+        task: what its next runs call.
+        ticket: its place on the agenda; 0: it is not to fire.
+        anchor: when it was scheduled, by Trio's clock, if it is an interval that counts from then;
+            ``None``: it goes by the wall clock.
+        due: when it fires next, in seconds of its clock.
+        runs: those that were started and have not ended.
+        pending: one that is to start when they have ended.
+    """
+
+    __slots__ = ("anchor", "due", "pending", "runs", "task", "ticket", "trigger")
+
+    anchor: float | None
+    due: float
+    trigger: Trigger
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.ticket = 0
+        self.runs: tuple[Job[Any], ...] = ()
+        self.pending: Job[Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the job."""
+        return self.task.name
 
 
 class Pending:

@@ -16,7 +16,7 @@ from poolder_trio.kernel.agenda import Agenda
 from poolder_trio.kernel.contexts import alike
 from poolder_trio.kernel.job import NO_RANK, Job
 from poolder_trio.kernel.notes import add_note
-from poolder_trio.kernel.scheduled import Pending, Scheduled
+from poolder_trio.kernel.scheduled import Pending, Scheduled, Task
 from poolder_trio.policies.beat import beat
 from poolder_trio.policies.instants import AWARE
 from poolder_trio.policies.overdue import Overdue
@@ -100,6 +100,8 @@ class Schedules:
         self.open = True
         self.fired = self.skipped = self.missed = 0
         self._overdue: dict[Scheduled, Overdue] = {}
+        #: Those that were removed while something of them runs.
+        self._removed: dict[str, Scheduled] = {}
         self._context = copy_context()
 
     # -- what is scheduled
@@ -133,10 +135,19 @@ class Schedules:
             return
         if entry is None:
             assert fn is not None
-            self.table[name] = entry = Scheduled(name, fn, args, self._snapshot())
+            entry = self._returning(Task(name, fn, args, self._snapshot()))
         elif fn is not None:
-            entry.fn, entry.args, entry.context = fn, args, self._snapshot()
+            entry.task = Task(name, fn, args, self._snapshot())
         self._place(entry, trigger, anchor, first)
+
+    def _returning(self, task: Task) -> Scheduled:
+        """Return a job that is not scheduled: the one of its name of which something runs still."""
+        entry = self._removed.pop(task.name, None) if self._removed else None
+        if entry is None:
+            entry = Scheduled(task)
+        entry.task = task
+        self.table[task.name] = entry
+        return entry
 
     def declare(self, name: str, trigger: Trigger) -> None:
         """Schedule a job that was declared: one whose last date has passed is missed."""
@@ -161,8 +172,6 @@ class Schedules:
         for name in names:
             entry = self.table[name]
             self._forget(entry)
-            if entry.pending is not None:
-                entry.pending.cancel()
             for job in entry.runs:
                 if not inside.on(job.place):
                     job.cancel()
@@ -197,12 +206,6 @@ class Schedules:
         self._overdue.clear()
 
     @trio.lowlevel.enable_ki_protection
-    def close(self) -> None:
-        """Fire no more, and forget all jobs. What has fired goes on."""
-        self.stop()
-        self.table.clear()
-
-    @trio.lowlevel.enable_ki_protection
     def _place(
         self, entry: Scheduled, trigger: Trigger, anchor: float | None, first: float
     ) -> None:
@@ -217,8 +220,12 @@ class Schedules:
     def _forget(self, entry: Scheduled) -> None:
         self._agenda(entry).drop(entry)
         self._overdue.pop(entry, None)
+        if entry.pending is not None:
+            entry.pending.cancel()
         if self.table.get(entry.name) is entry:
             del self.table[entry.name]
+            if entry.runs:
+                self._removed[entry.name] = entry
 
     def _agenda(self, entry: Scheduled) -> Agenda[Scheduled]:
         return self._by_date if entry.anchor is None else self._steady
@@ -263,36 +270,44 @@ class Schedules:
         try:
             entry.due = following = step(entry, due)
             if following <= now or entry in self._overdue:
-                self._catch_up(entry, due, now, following)
+                entry.due = following = self._catch_up(step, entry, due, now, following)
             elif now - due <= self.rules.misfire_grace:
                 self._fire(entry, due)
             else:
                 self._miss(entry, due, 1)
         except Exception as error:  # noqa: BLE001  # a trigger's or a dispatch's; it leaves the block
-            self._forget(entry)
-            add_note(error, f"from the firing of {entry.name!r} in {self.rules.where}")
-            self.crew.nursery.start_soon(_raise, error)
+            self._broke(entry, error)
             return math.inf
         if following == math.inf and not entry.runs:
             self._forget(entry)
         return following
 
-    def _catch_up(self, entry: Scheduled, due: float, now: float, following: float) -> None:
-        """Take in one of several firings that are overdue."""
+    def _catch_up(
+        self,
+        step: Callable[[Scheduled, float], float],
+        entry: Scheduled,
+        due: float,
+        now: float,
+        following: float,
+    ) -> float:
+        """Take in one of several firings that are overdue; return when the next one is due."""
         overdue = self._overdue.pop(entry, None)
         if overdue is None:
             overdue = Overdue(self.rules.misfire_grace, self.rules.coalesce)
         at_once = overdue.meet(due, now)
         if at_once is not None:
             self._fire(entry, at_once)
+        if following <= now and overdue.tiring:
+            following = overdue.pass_over(partial(step, entry), following, now)
         if following <= now:
             self._overdue[entry] = overdue
-            return
+            return following
         last = overdue.last()
         if last is not None:
             self._fire(entry, last)
         if overdue.missed:
             self._miss(entry, overdue.since, overdue.missed)
+        return following
 
     def _set_back(self, now: float, by: float) -> None:
         """Look again when jobs are due, because the wall clock was set back by ``by`` seconds.
@@ -301,11 +316,26 @@ class Schedules:
         clock was wrong; what follows the clock is not to wait until it has caught up.
         """
         for entry in tuple(self.table.values()):
-            if entry.anchor is None and (by >= _WRONG_CLOCK or follows_the_wall(entry.trigger)):
-                due = self._next_date(entry, now)
-                if due < entry.due:
-                    entry.due = due
-                    self._by_date.put(entry, due)
+            if entry.anchor is not None or not entry.ticket:
+                continue
+            if by >= _WRONG_CLOCK or follows_the_wall(entry.trigger):
+                self._move(entry, now)
+
+    def _move(self, entry: Scheduled, now: float) -> None:
+        try:
+            due = self._next_date(entry, now)
+        except Exception as error:  # noqa: BLE001  # as in `_ring`
+            self._broke(entry, error)
+            return
+        if due < entry.due:
+            entry.due = due
+            self._by_date.put(entry, due)
+
+    def _broke(self, entry: Scheduled, error: Exception) -> None:
+        """Let what a trigger or a dispatch of the user's raised leave the block."""
+        self._forget(entry)
+        add_note(error, f"from the firing of {entry.name!r} in {self.rules.where}")
+        self.crew.nursery.start_soon(_raise, error)
 
     # -- what becomes of a firing
 
@@ -322,21 +352,22 @@ class Schedules:
             if entry.pending is not None:
                 self._miss(entry, due, 1)
                 return
-            if self.rules.overlap == "replace":
-                for job in entry.runs:
-                    job.cancel()
         self.fired += 1
         if self.crew.ledger.instruments is not None:
             self.crew.ledger.tell("schedule_fired", entry.name, self._told(entry, due))
-        if entry.runs and self.rules.overlap != "allow":
-            entry.pending = self._run(entry, Pending(self, entry))
-            self.crew.held += 1
-        else:
+        if not entry.runs or self.rules.overlap == "allow":
             self._start(entry)
+            return
+        entry.pending = self._run(entry, Pending(self, entry))
+        self.crew.held += 1
+        if self.rules.overlap == "replace":
+            for job in entry.runs:
+                job.cancel()
 
     def _run(self, entry: Scheduled, place: Place) -> Job[Any]:
         """Return the record of a run."""
-        run: Job[Any] = Job(entry, place, False, NO_RANK, entry.args, entry.context)  # noqa: FBT003
+        task = entry.task
+        run: Job[Any] = Job(task, place, False, NO_RANK, task.args, task.context)  # noqa: FBT003
         if self.crew.ledger.instruments is not None:
             self.crew.ledger.tell("job_submitted", run)
         return run
@@ -359,7 +390,10 @@ class Schedules:
             pending, entry.pending = entry.pending, None
             self.crew.held -= 1
             self._start(entry, pending)
-        elif self.open and not entry.ticket and self.table.get(entry.name) is entry:
+        elif self.table.get(entry.name) is not entry:
+            if self._removed.get(entry.name) is entry:
+                del self._removed[entry.name]
+        elif self.open and not entry.ticket:
             del self.table[entry.name]
 
     def _miss(self, entry: Scheduled, since: float, count: int) -> None:
@@ -394,7 +428,9 @@ class Schedules:
                 self._forget(self.table[name])
             return reply.reply
         if isinstance(reply, Stop):
-            self.close()
+            self.stop()
+            for entry in tuple(self.table.values()):
+                self._forget(entry)
             self._says_stop()
             return reply.reply
         if isinstance(reply, Reschedule):

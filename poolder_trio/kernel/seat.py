@@ -167,7 +167,16 @@ class Seat:
     def leave(self) -> None:
         """Let the worker end after the job in hand, and nobody come after it."""
         self.dismissed = self.leaving = self.signal = True
+        waited = self._receive.statistics().tasks_waiting_receive
         self._receive.close()
+        if self._receive.statistics().tasks_waiting_receive < waited:
+            self._stand_up()  # its task has not run yet, but it takes no more
+
+    def _stand_up(self) -> None:
+        """Wait at the channel no more, without having been handed anything."""
+        self.parked = False
+        self.box.unpark(self._receive)
+        self.crew.awake += 1
 
     @trio.lowlevel.enable_ki_protection
     def cut(self, why: Cut) -> None:
@@ -176,6 +185,12 @@ class Seat:
             self._cut = why
         self.signal = True
         self._scope.cancel()
+
+    @trio.lowlevel.enable_ki_protection
+    def follow_up(self, item: object) -> None:
+        """Begin with ``item`` when the job in hand is done, before any other."""
+        self.first, self.signal = item, True
+        self.box.handed += 1
 
     @trio.lowlevel.enable_ki_protection
     def hand_back(self, message: object) -> None:
@@ -320,7 +335,7 @@ class Seat:
         item: object = Woken.TO_LOOK_AGAIN
         handed = False
         self.parked = True
-        self.box.park()
+        self.box.park(self._receive)
         self.crew.fell_asleep(self)
         try:
             if self.hibernated or self.worker.hibernate_after == math.inf:
@@ -333,10 +348,9 @@ class Seat:
         except trio.ClosedResourceError:
             return Woken.TO_LEAVE
         finally:
+            if self.parked and not handed:
+                self._stand_up()
             self.parked = False
-            if not handed:
-                self.box.unpark()
-                self.crew.awake += 1
         self.hibernated = not handed
         if not handed:
             await self.worker.handle_hibernate()

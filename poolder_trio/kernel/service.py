@@ -105,6 +105,7 @@ class Service(Options):
     _engine: Engine | None = None
     #: What was asked for while the workers were starting, to be done when they have.
     _early_end: Callable[[], None] | None = None
+    _is_left = False
     _exit: AsyncExitStack
 
     async def _start(self, nursery: trio.Nursery) -> Engine:
@@ -141,6 +142,7 @@ class Service(Options):
                 registry.register(self.name, self)
                 stack.callback(registry.unregister, self.name)
             self._stage = Stage.OPENING
+            self._is_left = False
             self._engine = self._early_end = None
             stack.callback(self._end)
             stack.push(self._raise_unseen)
@@ -173,6 +175,7 @@ class Service(Options):
         try:
             if exc is None and self._engine is not None:
                 with trio.move_on_after(self.grace):
+                    self._is_left = True
                     self._leaving()
                     self.resume()
                     await self._engine.wait_idle()
@@ -232,10 +235,11 @@ class Service(Options):
             self._engine.cancel()
 
     def pause(self) -> None:
-        """Go on accepting, but start nothing."""
+        """Go on accepting, but start nothing. While the block is left this has no effect."""
         if self._stage not in (Stage.OPEN, Stage.CLOSING) or self._engine is None:
             raise self._refusal()
-        self._engine.pause()
+        if not self._is_left:
+            self._engine.pause()
 
     def resume(self) -> None:
         """Start what waits, and what comes. Leaving the block resumes, too."""

@@ -224,6 +224,9 @@ class Aged:
         """Note that an item that was out is done."""
         self._room.release(key)
 
+    def freed(self) -> None:
+        """Note that others may have the room that something which has left was taking."""
+
     # -- out, by hand
 
     def remove(self, item: object, now: float) -> list[object]:

@@ -6,6 +6,8 @@ from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING
 
+from poolder_trio.policies.halving import last_firing
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
@@ -51,13 +53,4 @@ def _last_or_next(
         at = due(after - timedelta(seconds=jitter))
     except OverflowError:  # before the year 1
         at = due(after)
-    # By halves, for there may be many: due times are in (at, late] or after `after`.
-    late = after
-    while at is not None and (following := due(at)) is not None and following <= late:
-        middle = at + (late - at) / 2
-        further = due(middle)
-        if further is None or further > late:
-            late = middle
-        else:
-            at = further
-    return at
+    return at if at is None or at > after else last_firing(due, at, after)

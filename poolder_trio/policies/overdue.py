@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+from poolder_trio.policies.halving import last_firing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: So many firings are looked at one by one; that takes about a second of processor time.
+_MOST = 10_000
 
 
 class Overdue:
@@ -44,6 +53,24 @@ class Overdue:
             self._miss(self._kept)
             self._kept = due
         return None
+
+    @property
+    def tiring(self) -> bool:
+        """Whether so many were met that the others are to be passed over with `pass_over`."""
+        return self._coalesce != "all" and self.missed >= _MOST
+
+    def pass_over(self, step: Callable[[float], float], due: float, now: float) -> float:
+        """Return which firing to meet after many: those in between are missed, and not counted.
+
+        Args:
+            step: returns the first firing after a moment, in seconds.
+            due: when the next one was due; it is overdue.
+            now: the time.
+        """
+        if self._coalesce == "earliest" and self._kept is None:
+            # Dates are of whole microseconds: one more, or the rounded moment is not before it.
+            return max(due, step(now - self._grace - 1e-6))
+        return last_firing(step, due, now)
 
     def last(self) -> float | None:
         """Return the one that is to run of those met, unless each was returned at once."""
