@@ -322,7 +322,7 @@ def test_workers_without_the_handler_are_refused() -> None:
 
 async def test_a_firing_whose_seat_goes_away_is_routed_by_its_name(autojump_clock, caplog):
     options = {"dynamic": True, "mode": "phash", "lasts": 1.5, "key": lambda job: job.user}
-    names = {name: 0.5 for name in "abcdef"}
+    names = dict.fromkeys("abcdef", 0.5)
     async with Noting(schedules=names, **options) as pool:
         await trio.sleep(1.2)  # of each one runs or waits, and another waits for that
         await pool.resize(2)

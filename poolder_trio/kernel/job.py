@@ -55,6 +55,14 @@ class Place(Protocol):
         ...
 
 
+class Owner(Protocol):
+    """Who is to be told when a job ends, and nobody else."""
+
+    def job_ended(self, job: Job[Any]) -> None:
+        """``job`` has ended; this must not raise."""
+        ...
+
+
 class Call:
     """A function and its arguments, as they were submitted."""
 
@@ -136,8 +144,11 @@ class Job(Generic[T]):
         self.args = args
         self.context = context
         self.attempt = 0
-        #: The one caller; it and how to cancel it, if it waits for that as well; or watchers.
-        self._waits: trio.lowlevel.Task | _Cancelled | dict[object, Callable[[], object]] | None
+        #: The one caller; it and how to cancel it, if it waits for that as well; watchers; or an
+        #: owner.
+        self._waits: (
+            trio.lowlevel.Task | _Cancelled | dict[object, Callable[[], object]] | Owner | None
+        )
         self._waits = None
         # What came of the job is set when it is known: a store for each job has its price.
 
@@ -208,6 +219,10 @@ class Job(Generic[T]):
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def belongs_to(self, owner: Owner) -> None:
+        """Tell ``owner`` when this job ends: one that nobody else waits for."""
+        self._waits = owner
 
     def watch(self, watcher: object, wake: Callable[[], object]) -> None:
         """Call ``wake()``, which must not raise, when this job ends. It has not ended yet."""
@@ -294,5 +309,7 @@ class Job(Generic[T]):
             caller, raise_cancel = waits
             cancelled = self._outcome == "cancelled"
             trio.lowlevel.reschedule(caller, outcome.capture(raise_cancel) if cancelled else answer)
-        elif waits is not None:
+        elif isinstance(waits, trio.lowlevel.Task):
             trio.lowlevel.reschedule(waits, answer)
+        elif waits is not None:
+            waits.job_ended(self)

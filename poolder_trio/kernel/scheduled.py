@@ -58,13 +58,23 @@ class Scheduled:
         pending: one that is to start when they have ended.
     """
 
-    __slots__ = ("anchor", "due", "pending", "runs", "task", "ticket", "trigger")
+    __slots__ = (
+        "_schedules",
+        "anchor",
+        "due",
+        "pending",
+        "runs",
+        "task",
+        "ticket",
+        "trigger",
+    )
 
     anchor: float | None
     due: float
     trigger: Trigger
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, schedules: Schedules, task: Task) -> None:
+        self._schedules = schedules
         self.task = task
         self.ticket = 0
         self.runs: tuple[Job[Any], ...] = ()
@@ -74,6 +84,13 @@ class Scheduled:
     def name(self) -> str:
         """The name of the job."""
         return self.task.name
+
+    def job_ended(self, job: Job[Any]) -> None:
+        """Note that a run has ended."""
+        runs = self.runs
+        self.runs = () if len(runs) == 1 else tuple(run for run in runs if run is not job)
+        if not self.runs:
+            self._schedules.all_ended(self)
 
 
 class Pending:

@@ -144,7 +144,7 @@ class Schedules:
         """Return a job that is not scheduled: the one of its name of which something runs still."""
         entry = self._removed.pop(task.name, None) if self._removed else None
         if entry is None:
-            entry = Scheduled(task)
+            entry = Scheduled(self, task)
         entry.task = task
         self.table[task.name] = entry
         return entry
@@ -379,13 +379,11 @@ class Schedules:
         for box in boxes:
             run, pending = pending or self._run(entry, box), None
             entry.runs = (*entry.runs, run)
-            run.watch(self, partial(self._ended, entry, run))
+            run.belongs_to(entry)
             self.crew.restore(box, run)
 
-    def _ended(self, entry: Scheduled, run: Job[Any]) -> None:
-        entry.runs = tuple(other for other in entry.runs if other is not run)
-        if entry.runs:
-            return
+    def all_ended(self, entry: Scheduled) -> None:
+        """No run of a job is on its way: one that waits may start."""
         if entry.pending is not None:
             pending, entry.pending = entry.pending, None
             self.crew.held -= 1

@@ -244,7 +244,8 @@ class Seat:
         clock = crew.clock if crew.clocked else None
         plain = clock is None and crew.ledger.instruments is None and not crew.keyed
         # A function's value is its value, whatever it is.
-        directive = Directive if crew.limit is None else ()
+        functions = crew.limit is not None
+        directive = () if functions else Directive
         failure: Exception | None = None
         first = self._begin()
         while first is not NOTHING or not self.signal:
@@ -267,7 +268,7 @@ class Seat:
             self.hibernated = False
             while True:
                 if type(item) is Job:
-                    if plain and item.awaited:
+                    if plain and (item.awaited or (functions and item.args is not None)):
                         # The first try of a call, without the frame that the other tries need.
                         self._item, item.place = item, self
                         item.attempt += 1
