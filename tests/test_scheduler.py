@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import attrs
 import pytest
 import trio
+from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -331,6 +332,7 @@ def plain(self):
         refused(TypeError, r"Jobs.overlaps nearly spells 'overlap'", overlaps="skip"),
         refused(ValueError, r"overlap must be one of 'queue', 'skip'", overlap="wait"),
         refused(ValueError, r"coalesce must be one of", coalesce="none"),
+        refused(ValueError, r"priority must be one of", priority="urgent"),
         refused(
             ValueError, r"misfire_grace must be a number of seconds >= 0, got -1", misfire_grace=-1
         ),
@@ -1376,6 +1378,65 @@ def test_cron_jobs_over_a_changing_night_run_as_a_loop_over_dates_says(jobs, sta
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
     assert ran == expected
+
+
+SOME = st.one_of(st.just(None), st.sets(st.integers(0, 23), min_size=1, max_size=4))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    jobs=st.lists(st.tuples(SOME, SOME, SOME), min_size=1, max_size=4),
+    start=st.datetimes(datetime(2024, 1, 1), datetime(2025, 12, 30)),  # noqa: DTZ001
+)
+def test_cron_jobs_run_as_a_plain_loop_over_the_minutes_says(jobs, start) -> None:
+    start = start.replace(second=30, microsecond=0, tzinfo=UTC)
+
+    def field(values, first=0):
+        return "*" if values is None else ",".join(str(max(first, value)) for value in values)
+
+    expected = Counter()
+    for minute in range(1, 26 * 60):
+        at = start.replace(second=0) + timedelta(minutes=minute)
+        for number, (minutes, hours, days) in enumerate(jobs):
+            if (
+                (minutes is None or at.minute in minutes)
+                and (hours is None or at.hour in hours)
+                and (days is None or at.day in {max(1, day) for day in days})
+            ):
+                expected[number, at] += 1
+    ran = Counter()
+
+    async def main():
+        clock = wall_clock(start)
+
+        async def note(number):
+            ran[number, clock()] += 1
+
+        async with Scheduler(clock=clock) as scheduler:
+            for number, (minutes, hours, days) in enumerate(jobs):
+                expression = f"{field(minutes)} {field(hours)} {field(days, 1)} * *"
+                scheduler.schedule(f"job{number}", expression, note, number)
+            await trio.sleep(26 * 3600 - 61)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert ran == expected
+
+
+async def test_a_firing_by_cron_takes_one_step_of_croniter(autojump_clock, log, monkeypatch):
+    steps = 0
+    step = croniter.get_next
+
+    def counted(*args, **kwargs):
+        nonlocal steps
+        steps += 1
+        return step(*args, **kwargs)
+
+    async with Scheduler(clock=wall_clock(NOW), timezone="Europe/Paris") as scheduler:
+        scheduler.schedule("job", "*/5 * * * *", log.run)
+        monkeypatch.setattr(croniter, "get_next", counted)
+        await trio.sleep(3601)
+    assert len(log.ran) == 12
+    assert steps == 12
 
 
 PERIODS = st.integers(1, 12)
