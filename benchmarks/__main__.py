@@ -17,6 +17,7 @@ from benchmarks import (
     lag,
     memory,
     options,
+    overload,
     schedules,
     states,
 )
@@ -31,6 +32,7 @@ TOPICS = {
     "schedules": schedules.CONTESTS,
     "functions": functions.CONTESTS,
     "elsewhere": elsewhere.CONTESTS,
+    "overload": overload.CONTESTS,
     "states": states.CONTESTS,
     "memory": memory.CONTESTS,
     "lag": lag.CONTESTS,

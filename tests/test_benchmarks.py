@@ -51,6 +51,7 @@ def bench(*args):
         "lag",
         "memory",
         "options",
+        "overload",
         "states",
     ],
 )

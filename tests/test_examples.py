@@ -101,3 +101,15 @@ def test_maintenance_runs_by_the_clocks_of_each_site_on_the_night_they_change_to
         "Tue 02 Apr 02:30 backed up paris",
         "Tue 02 Apr 02:30 backed up new york",
     ]
+
+
+@pytest.mark.slow
+def test_counter_server_counts_what_it_answers_and_refuses_the_rest():
+    answers, state = printed_by("counter_server.py").splitlines()
+    said = re.fullmatch(r"(\d+) answered, (\d+) refused, (\d+) different sums", answers)
+    assert said is not None
+    answered, refused, different = map(int, said.groups())
+    assert answered + refused == 500
+    assert answered == different
+    assert refused > 0
+    assert state == f"the state is {answered}, the greatest answer was {answered}"

@@ -12,6 +12,7 @@ from poolder_trio import (
     AsyncPool,
     Batcher,
     Cron,
+    GenPool,
     JobPool,
     Pool,
     Queue,
@@ -51,7 +52,7 @@ def test_every_name_and_option_in_the_table_exists():
         assert hasattr(poolder_trio, name), name
     options = {
         name
-        for component in (Pool, Worker, Tasker, JobPool, AsyncPool, Batcher, Scheduler)
+        for component in (Pool, Worker, Tasker, JobPool, AsyncPool, Batcher, Scheduler, GenPool)
         for name in component.OPTIONS
     }
     for described in (Cron, Queue, Rate, Retry, Restart):

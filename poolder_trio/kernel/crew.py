@@ -292,6 +292,8 @@ class Crew:
         self._present -= 1
         seat.gone.set()
         self.retire(seat)
+        if self.limit is not None and self.shared is not None:
+            self.shared.start_all()
         if self.seats[seat.index] is seat:
             heapq.heappush(self._gaps, seat.index)
         if self.seats[-1].gone.is_set():
@@ -345,10 +347,15 @@ class Crew:
         for seat in tuple(self.live):
             if not self.surplus:
                 break
-            if seat.parked or seat.first is not NOTHING:
+            if seat.first is not NOTHING:
                 # It has begun nothing: what it was called in for waits with the others.
                 self.dismiss(seat)
                 seat.give_back()
+            elif seat.parked:
+                seat.leave()
+                # One that was handed a job meanwhile runs that, and is there until it has.
+                if not seat.parked:
+                    self.retire(seat)
             else:
                 seat.signal = True
         self.shared.start_all()

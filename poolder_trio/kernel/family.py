@@ -1,0 +1,199 @@
+"""The components of one opening of an application: opened in order, closed in reverse."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING
+
+import trio
+import trio_util
+
+from poolder_trio.errors import Closed
+from poolder_trio.kernel.accounts import Statistics, Tally
+from poolder_trio.kernel.notes import add_note
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AsyncExitStack
+    from logging import Logger
+    from types import TracebackType
+
+    from poolder_trio.kernel.accounts import ShutdownReport
+    from poolder_trio.kernel.service import Service
+
+
+class Family:
+    """What runs the children of an application: each child's block is inside those before it.
+
+    So a child may use those before it for as long as it lives, and an error or a cancellation ends
+    the last one first.
+
+    Args:
+        title: what the application is called.
+        log: where it says what happens.
+        refuse: raises if a handler of a child asks to wait for it, as `refuse_own_wait` does.
+    """
+
+    def __init__(self, title: str, log: Logger, refuse: Callable[[str], None]) -> None:
+        self.title = title
+        self.log = log
+        #: Nothing is counted here, but by the children: see `total`.
+        self.tally = Tally()
+        self._refuse = refuse
+        self.ended = trio_util.AsyncValue(False)  # noqa: FBT003  # its argument has no name
+        #: Those that were opened, or whose opening has begun, in that order.
+        self.members: dict[str, Service] = {}
+        self._told = trio.Event()
+        self._before: dict[str, tuple[int, int]] | None = None
+        self._scope = trio.CancelScope()
+
+    async def open(
+        self,
+        children: Sequence[tuple[str, Service]],
+        stack: AsyncExitStack,
+        is_enough: Callable[[], bool],
+    ) -> None:
+        """Open the children, each inside of the one before, until ``is_enough``."""
+        stack.callback(self._finish)
+        stack.push(_unwrap)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        self._scope = nursery.cancel_scope
+        # A task that waits, not one that is started when it is time: whoever closes may be a
+        # handler, and a task that a handler starts must not wait for the handler's component.
+        nursery.start_soon(self._close_in_reverse, name=f"{self.title}: closing")
+        stack.callback(self._told.set)
+        for name, child in children:
+            if is_enough():
+                self.log.info("application=%s child=%s not opened", self.title, name)
+                continue
+            self.members[name] = child
+            try:
+                await stack.enter_async_context(child)
+            except Exception as error:
+                add_note(error, f"while {name!r}, a child of {self.title}, was opened")
+                raise
+            self.log.info("application=%s child=%s opened", self.title, name)
+
+    def leave(self, grace: float) -> None:
+        """Give what remains ``grace`` seconds, from now on."""
+        self._stopping()
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + grace)
+
+    # -- what Service asks of an engine
+
+    def total(self) -> Tally:
+        """Return the final counts of all children together."""
+        total = Tally()
+        for report in self.reports().values():
+            total.completed += report.completed
+            total.failed += report.failed
+            total.cancelled += report.cancelled
+            total.dropped += report.dropped
+            total.abandoned += report.abandoned
+        return total
+
+    def statistics(self) -> Statistics:
+        """Return the counts of this moment, of all children together."""
+        each = [child.statistics() for child in self.members.values()]
+        return self.total().statistics(
+            sum(counts.running for counts in each), sum(counts.waiting for counts in each)
+        )
+
+    def unseen(self) -> Sequence[Exception]:
+        """Return nothing: failures that nobody has looked at leave the block of their child."""
+        return ()
+
+    def pause(self) -> None:
+        """Start no more work in any child."""
+        self._tell_all(lambda child: child.pause())
+
+    def resume(self) -> None:
+        """Start work again, in all of them."""
+        self._tell_all(lambda child: child.resume())
+
+    def close(self) -> None:
+        """Close the last child, and each other one when those after it have ended."""
+        self._stopping()
+        self._told.set()
+
+    def cancel(self) -> None:
+        """Cancel all children, the last one first."""
+        self._stopping()
+        for child in reversed(tuple(self.members.values())):
+            child.cancel()
+
+    def refuse_own_wait(self, what: str) -> None:
+        """Raise ``RuntimeError`` if a handler of one of the children asks."""
+        self._refuse(what)
+
+    async def wait_idle(self) -> None:
+        """Wait until no child has anything to do, and none has given another anything to do."""
+        submitted = -1
+        while submitted != (now := self.statistics().submitted):
+            submitted = now
+            await trio.lowlevel.checkpoint()
+            for child in self.members.values():
+                await child.wait_idle()
+
+    # -- the end
+
+    def reports(self) -> dict[str, ShutdownReport[object]]:
+        """Return what became of the jobs of each child."""
+        return {name: child.report for name, child in self.members.items()}
+
+    def has_cut(self) -> bool:
+        """Tell whether jobs were cancelled or abandoned since the stop began."""
+        if self._before is None and not self.ended.value:
+            return False
+        before = self._before or {}
+        return any(
+            (report.cancelled, len(report.abandoned)) != before.get(name, (0, 0))
+            for name, report in self.reports().items()
+        )
+
+    def _stopping(self) -> None:
+        if self._before is None:
+            self._before = {
+                name: (report.cancelled, len(report.abandoned))
+                for name, report in self.reports().items()
+            }
+
+    def _tell_all(self, act: Callable[[Service], None]) -> None:
+        for child in self.members.values():
+            with contextlib.suppress(Closed):  # it may have ended by itself
+                act(child)
+
+    async def _close_in_reverse(self) -> None:
+        await self._told.wait()
+        for name, child in reversed(tuple(self.members.items())):
+            child.close()
+            await child.wait_closed()
+            self.log.info("application=%s child=%s closed", self.title, name)
+        self.ended.value = True
+
+    def _finish(self) -> None:
+        self.ended.value = True
+
+
+def unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseExceptionGroup[BaseException]:
+    """Return the group that is alone in a group that is alone in a group, and so on."""
+    while len(group.exceptions) == 1 and not getattr(group, "__notes__", ()):
+        (inner,) = group.exceptions
+        if not isinstance(inner, BaseExceptionGroup):
+            break
+        group = inner
+    return group
+
+
+def _unwrap(
+    exc_type: type[BaseException] | None,  # noqa: ARG001
+    exc: BaseException | None,
+    traceback: TracebackType | None,  # noqa: ARG001
+) -> None:
+    """Let an error leave in one group, however many children's blocks it left on its way."""
+    if isinstance(exc, BaseExceptionGroup) and (inner := unwrapped(exc)) is not exc:
+        raise inner from inner.__cause__

@@ -1,0 +1,233 @@
+"""A state that many change, here and elsewhere: what is known of it, and what is on its way."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+import trio
+
+if TYPE_CHECKING:
+    from poolder_trio.abc import StateBackend
+
+S = TypeVar("S")
+
+
+class Group:
+    """Changes that are stored by one store, or thrown away together.
+
+    Attributes:
+        state: what they made.
+        size: how many they are.
+        verdict: whether they are stored; an error, if nobody knows; ``None``: not yet.
+    """
+
+    __slots__ = ("size", "state", "verdict")
+
+    def __init__(self) -> None:
+        self.state: object = None
+        self.size = 0
+        self.verdict: bool | Exception | None = None
+
+
+class Look(Generic[S]):
+    """The state as somebody saw it, and what has to hold for that to have been right."""
+
+    __slots__ = ("epoch", "group", "revision", "state")
+
+    def __init__(self, state: S, revision: int, epoch: int, group: Group | None) -> None:
+        self.state = state
+        self.revision = revision
+        self.epoch = epoch
+        #: The changes in it that were not stored yet.
+        self.group = group
+
+
+class SharedState(Generic[S]):
+    """The newest state. A change is made here first, and holds when it is stored.
+
+    At most one store is under way, for all changes that were made before it began, and the next
+    takes those made meanwhile. (With one store for each change, all under way at once, the second
+    may follow the first's version though somebody else has made that: it would undo a change of
+    theirs, and bring in one that was thrown away.) A store that fails because others were first
+    throws away what it was for, and whatever was built on that; who made it begins anew.
+
+    Args:
+        backend: where it is stored.
+        where: what messages call it.
+        alone: whether nobody else can change what is stored.
+        patience: seconds that a store may take; ``math.inf`` where the backend itself sees to it.
+
+    Attributes:
+        state: the newest state, while ``known``.
+        revision: counts changes, and times when changes were thrown away.
+        epoch: counts only the latter.
+        settled: nobody else changes it, and all changes are stored: what is seen holds.
+    """
+
+    def __init__(
+        self, backend: StateBackend, where: str, *, alone: bool, patience: float = math.inf
+    ) -> None:
+        self.state: S
+        self.settled = False
+        self._backend = backend
+        self._where = where
+        self._alone = alone
+        self._patience = patience
+        self._known = False
+        self.revision = 0
+        self.epoch = 0
+        #: The version that was stored last, by us or before.
+        self._version = 0
+        self._storing = trio.Lock()
+        #: Those whose store has not begun.
+        self._pending: list[Group] = []
+        #: The newest that is not stored: pending, or under way.
+        self._newest: Group | None = None
+        #: Whether each change gets a store of its own, because one of several made a store fail.
+        self._apart = False
+
+    async def load(self) -> bool:
+        """Get to know what is stored; return ``False`` if nothing is."""
+        state, version = await self._backend.load()
+        if not version:
+            return False
+        self.state, self._version, self._known = cast("S", state), version, True
+        self.settled = self._alone
+        return True
+
+    async def begin(self, state: S) -> bool:
+        """Store the first state; return ``False`` if somebody else has."""
+        if not await self._backend.store(state, 0):
+            return False
+        self.state, self._version, self._known = state, 1, True
+        self.settled = self._alone
+        return True
+
+    async def look(self) -> Look[S]:
+        """Return the newest state."""
+        if not self._known:
+            async with self._storing:
+                if not self._known and not await self.load():
+                    gone = f"{self._where} is gone from its backend: others have removed it"
+                    raise LookupError(gone)
+        return self.seen()
+
+    def seen(self) -> Look[S]:
+        """Return the newest state, which is known."""
+        return Look(self.state, self.revision, self.epoch, self._newest)
+
+    @trio.lowlevel.enable_ki_protection
+    def propose(self, look: Look[S], state: S) -> Group | None:
+        """Make a change if nothing has changed since ``look``; `confirm` it at once, if it is made.
+
+        Returns what it is stored with, or ``None``.
+        """
+        if look.revision != self.revision:
+            return None
+        self.state = state
+        self.revision += 1
+        self.settled = False
+        if not self._pending or self._apart:
+            self._newest = Group()
+            self._pending.append(self._newest)
+        group = self._pending[-1]
+        group.state = state
+        group.size += 1
+        return group
+
+    async def confirm(self, group: Group) -> bool:
+        """Wait until a change is stored; return ``False`` if it was thrown away.
+
+        Not cancelled: the change is seen by others, and its caller has to know what came of it.
+
+        Raises:
+            Exception: what the backend raised; the change may be stored, or not.
+        """
+        if group.verdict is None:
+            until = trio.current_time() + self._patience
+            with trio.CancelScope(shield=True, deadline=until):
+                async with self._storing:
+                    if group.verdict is None:
+                        await self._store(group)
+            if group.verdict is None:
+                group.verdict = TimeoutError(f"{self._where} was not stored in time")
+                self._forget()
+        if isinstance(group.verdict, Exception):
+            raise _own(group.verdict) from group.verdict
+        return group.verdict
+
+    async def holds(self, look: Look[S]) -> bool:
+        """Tell whether what ``look`` saw was the state at some moment since."""
+        if look.group is not None:
+            return await self.confirm(look.group)
+        if self._alone:
+            return True
+        _, version = await self._backend.load()
+        if version != self._version:
+            # It may be ours: a store that is done there, and under way here.
+            async with self._storing:
+                pass
+        if self.epoch != look.epoch:
+            return False
+        if version > self._version or not version:
+            self._forget()
+            return False
+        return True
+
+    async def _store(self, group: Group) -> None:
+        """Store what ``group`` is for. Its turn has come: what was before it is stored."""
+        self._pending.remove(group)
+        before = self._version
+        try:
+            stored = await self._backend.store(group.state, before)
+        except Exception as error:  # noqa: BLE001  # those who wait for it raise it
+            await self._failed(group, error)
+        else:
+            group.verdict = stored
+            if stored:
+                self._stored(group, before + 1)
+            else:
+                self._forget()
+
+    @trio.lowlevel.enable_ki_protection
+    def _stored(self, group: Group, version: int) -> None:
+        self._version = version
+        if not self._pending:
+            self._apart = False
+        if self._newest is group:
+            self._newest = None
+            self.settled = self._alone
+
+    async def _failed(self, group: Group, error: Exception) -> None:
+        """Find out whose fault it was that a store failed."""
+        try:
+            _, version = await self._backend.load()
+        except Exception:  # noqa: BLE001  # the first error says more
+            version = -1
+        if group.size > 1 and version == self._version:
+            # One of several can't be stored, say, and nothing was. Each is tried alone.
+            group.verdict, self._apart = False, True
+        else:
+            group.verdict = error
+        self._forget()
+
+    @trio.lowlevel.enable_ki_protection
+    def _forget(self) -> None:
+        """Throw away what is not stored."""
+        self._known = self.settled = False
+        self.revision += 1
+        self.epoch += 1
+        for group in self._pending:
+            group.verdict = False
+        self._pending.clear()
+        self._newest = None
+
+
+def _own(error: Exception) -> Exception:
+    """Return an error for one of those who share ``error``, as each adds notes of its own."""
+    try:
+        return copy.copy(error)
+    except Exception:  # noqa: BLE001  # some can't be copied
+        return error
