@@ -84,14 +84,14 @@ class Slow(GenPool[float, float, float]):
         return waited, state
 
 
-async def overload(broker: Broker, n: int) -> tuple[list[float], list[float]]:
-    """Offer twice what can be done; return when requests were answered, and how long they waited.
+async def offer(broker: Broker, n: int) -> tuple[float, list[tuple[float, float]]]:
+    """Offer twice what can be done, by callers who come at random.
 
-    Callers come at random. What is offered while the rules find their pace is not looked at.
+    Returns for how many seconds that was, and of each answer when it came and for how long its
+    request had waited.
     """
     chance = random.Random(2)  # noqa: S311  # as above
-    answered: list[float] = []
-    waits: list[float] = []
+    answers: list[tuple[float, float]] = []
     dropped = 0
 
     async def call() -> None:
@@ -101,8 +101,7 @@ async def overload(broker: Broker, n: int) -> tuple[list[float], list[float]]:
         except TooManyRequests:
             dropped += 1
         else:
-            answered.append(trio.current_time())
-            waits.append(waited)
+            answers.append((trio.current_time() - begun, waited))
 
     async with Slow(broker=broker) as it, trio.open_nursery() as nursery:
         begun = due = trio.current_time()
@@ -110,22 +109,30 @@ async def overload(broker: Broker, n: int) -> tuple[list[float], list[float]]:
             due += chance.expovariate(2 * CAPACITY)
             await trio.sleep_until(due)
             nursery.start_soon(call)
-    require_all(len(waits) + dropped, n)
-    middle = (begun + due) / 2
-    kept = [(at, wait) for at, wait in zip(answered, waits, strict=True) if middle <= at <= due]
-    require_all(bool(kept), True)  # noqa: FBT003
-    return [(due - middle) * CAPACITY / len(kept)], [wait for _, wait in kept]
+    require_all(len(answers) + dropped, n)
+    return due - begun, answers
+
+
+async def overload(broker: Broker, n: int) -> tuple[float, list[float]]:
+    """Return the capacity for each request that was answered, and how long those had waited.
+
+    What is offered while the rules find their pace, in the first half, is not looked at.
+    """
+    seconds, answers = await offer(broker, n)
+    waits = [wait for at, wait in answers if seconds / 2 <= at <= seconds]
+    require_all(bool(waits), True)  # noqa: FBT003
+    return seconds / 2 * CAPACITY / len(waits), waits
 
 
 @cache
-def measured(broker: Broker, n: int) -> tuple[list[float], list[float]]:
+def measured(broker: Broker, n: int) -> tuple[float, list[float]]:
     """Return what `overload` does; both tables are of the same run."""
     return trio.run(overload, broker, n, clock=MockClock(autojump_threshold=0))
 
 
 def capacity(broker: Broker, n: int) -> float:
     """Return what could have been answered, as a multiple of what was."""
-    return measured(broker, n)[0][0]
+    return measured(broker, n)[0]
 
 
 def slowest(broker: Broker, n: int) -> float:
