@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,3 +122,30 @@ def docs(session: nox.Session) -> None:
     """Build the documentation into docs/_build/html; a warning fails it."""
     install(session, "docs", ".")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(python=NEWEST)
+def build(session: nox.Session) -> None:
+    """Build the wheel and the sdist, and run the README's example from the installed wheel."""
+    install(session, "build")
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
+    (wheel,) = dist.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    allowed = ("poolder_trio/", wheel.name.partition("-py3")[0] + ".dist-info/")
+    strangers = [name for name in names if not name.startswith(allowed)]
+    if strangers or "poolder_trio/py.typed" not in names:
+        session.error(f"expected poolder_trio/ with py.typed and nothing else, got {strangers}")
+    fresh = dist.parent / "fresh"
+    session.run("python", "-m", "venv", "--clear", str(fresh))
+    python = fresh.absolute() / ("Scripts" if os.name == "nt" else "bin") / "python"
+    session.run(str(python), "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    readme = Path("README.md").read_text(encoding="utf-8")
+    found = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert found is not None
+    # From an empty folder: what is imported is what was installed.
+    with session.chdir(fresh):
+        session.run(str(python), "-W", "error", "-c", found[1], external=True)
