@@ -15,7 +15,9 @@ from poolder_trio import Backoff, Cron, Retry, Scheduler, cron
 from poolder_trio.testing import wall_clock
 
 SITES = {"paris": ZoneInfo("Europe/Paris"), "new york": ZoneInfo("America/New_York")}
-START = datetime(2024, 3, 30, tzinfo=SITES["paris"])  # the night after, clocks in Paris go from 2 to 3
+START = datetime(
+    2024, 3, 30, tzinfo=SITES["paris"]
+)  # the night after, clocks in Paris go from 2 to 3
 
 
 class Maintenance(Scheduler):

@@ -192,7 +192,7 @@ class Application(Service):
         try:
             return cls(**cast("ApplicationOptions", options))
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{os.fspath(path)}: {error}") from error
+            raise configuration.located(error, os.fspath(path)) from error
 
     def __repr__(self) -> str:
         return f"<{self._title}, {len(self._members)} children, {self._stage.name.lower()}>"
@@ -343,4 +343,4 @@ def _made(kind: type[Service], options: Mapping[str, object], name: str, where: 
     try:
         return cast("Callable[..., Service]", kind)(**options)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"child {name!r}: {error} ({where})") from error
+        raise configuration.located(error, f"child {name!r} of {where}") from error

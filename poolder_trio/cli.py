@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poolder_trio import __version__
+from poolder_trio._version import __version__
 from poolder_trio.application import Application
 from poolder_trio.configuration import find
 from poolder_trio.kernel.notes import describe

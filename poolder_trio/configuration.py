@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from poolder_trio.errors import DuplicateName
 from poolder_trio.kernel.service import Service
 from poolder_trio.policies.queues import Queue
 from poolder_trio.policies.rate import Rate
@@ -41,6 +42,16 @@ def hint(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     return f": did you mean {near[0]!r}?" if near else f"; there is {', '.join(names) or 'none'}"
+
+
+def located(error: TypeError | ValueError, where: str) -> TypeError | ValueError:
+    """Return an error like ``error`` that says ``where`` it comes from.
+
+    What is made anew is one of three classes, since others may take other arguments than a text.
+    """
+    plain = TypeError if isinstance(error, TypeError) else ValueError
+    kind = DuplicateName if isinstance(error, DuplicateName) else plain
+    return kind(f"{where}: {error}")
 
 
 def find(target: str, where: str) -> object:
@@ -132,7 +143,7 @@ def described(options: Mapping[str, object], where: str) -> dict[str, object]:
             try:
                 made[name] = _DESCRIBED[name](**cast("Mapping[str, object]", value))
             except (TypeError, ValueError) as error:
-                raise type(error)(f"{where}.{name}: {error}") from error
+                raise located(error, f"{where}.{name}") from error
     return made
 
 
@@ -176,7 +187,7 @@ def _child(entry: object, where: str) -> object:
     try:
         return found(**described(options, where))
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{where}: {error}") from error
+        raise located(error, where) from error
 
 
 def _words(text: str) -> list[str]:

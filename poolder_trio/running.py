@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from poolder_trio.application import Application
 from poolder_trio.kernel.family import unwrapped
 
 if sys.version_info < (3, 11):
@@ -19,7 +20,7 @@ if sys.version_info < (3, 11):
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from poolder_trio.application import Application, ApplicationReport
+    from poolder_trio.application import ApplicationReport
 
 _log = logging.getLogger("poolder_trio.application")
 
@@ -45,8 +46,11 @@ def run(
         instruments: as `trio.run` takes them.
 
     Raises:
+        TypeError: it is no application.
         BaseExceptionGroup: what left the application's block.
     """
+    if not isinstance(app, Application):
+        raise TypeError(f"run needs an Application, got {app!r}: write run(Application(...))")
     return trio.run(_main, app, clock=clock, instruments=instruments)
 
 

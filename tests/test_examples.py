@@ -113,3 +113,9 @@ def test_counter_server_counts_what_it_answers_and_refuses_the_rest():
     assert answered == different
     assert refused > 0
     assert state == f"the state is {answered}, the greatest answer was {answered}"
+
+
+def test_program_ends_by_itself_and_nothing_is_lost_on_the_way_through_its_components():
+    *stored, store, clerks, shop = printed_by("program.py").splitlines()
+    assert stored == ["10 rows stored", "10 rows stored", "5 rows stored"]
+    assert (store, clerks, shop) == ("Store: 25 done", "Clerks: 25 done", "Shop: 25 done")

@@ -22,8 +22,8 @@ HOUSE = [
     ["worker", "executors", "backends", "telemetry"],
     ["pool", "tasker", "batcher", "scheduler"],
     ["factory_pool", "gen_pool", "job_pool named", "async_pool"],
-    ["application"],
-    ["testing"],
+    ["application configuration running"],
+    ["testing", "cli overview __main__"],
     ["__init__"],
 ]
 PLACE = {

@@ -116,14 +116,17 @@ class Family:
         self._tell_all(lambda child: child.resume())
 
     def close(self) -> None:
-        """Close the last child, and each other one when those after it have ended."""
+        """Close the last child at once, and each other one when those after it have ended."""
         self._stopping()
         self._told.set()
+        for child in reversed(self.members.values()):
+            child.close()
+            break
 
     def cancel(self) -> None:
         """Cancel all children, the last one first."""
         self._stopping()
-        for child in reversed(tuple(self.members.values())):
+        for child in reversed(self.members.values()):
             child.cancel()
 
     def refuse_own_wait(self, what: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ def last_firing(step: Callable[[T], T | None], at: T, until: T) -> T:
     # `at` is a firing, and between `late` and `until` there is none.
     late = until
     while (following := step(at)) is not None and following <= late:
-        middle = cast("T", at + (late - at) / 2)  # type: ignore[operator]  # of numbers, or of dates
+        middle = at + (late - at) / 2
         further = step(middle)
         if further is None or further > late:
             late = middle

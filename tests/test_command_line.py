@@ -1,0 +1,364 @@
+"""The command line: runs, signals under load, checks, and errors in one line."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from poolder_trio import cli
+
+LOADED = """
+import trio
+from poolder_trio import Application, Pool, Scheduler, Worker
+
+class Slow(Worker):
+    async def handle_job(self, number):
+        await trio.sleep(0.002)
+        print("done", number, flush=True)
+
+class Work(Pool):
+    worker = Slow
+    pool_size = 3
+    name = "work"
+
+class Feed(Scheduler):
+    number = 0
+
+    async def handle_init(self):
+        self.schedule("feed", 0.01, self.feed_them)
+
+    async def feed_them(self):
+        for _ in range(20):
+            await app["work"].cast(self.number)
+            print("accepted", self.number, flush=True)
+            self.number += 1
+
+app = Application(Work, Feed, default_pool=False)
+"""
+
+SHOP = """
+from poolder_trio import Application, Every, Pool, Scheduler, Tasker, Worker, Restart, perform
+
+class Clerk(Worker):
+    async def handle_job(self, job): ...
+    async def handle_periodic_job(self, event): ...
+
+class Counter(Pool):
+    worker = Clerk
+    pool_size = 3
+    schedules = {"sweep": 10.0, "lunch": "0 12 * * *"}
+    timezone = "Europe/Paris"
+
+class Nightly(Scheduler):
+    jobs = {"backup": "30 2 * * *"}
+    async def backup(self): ...
+    async def handle_init(self):
+        raise RuntimeError("a check runs nothing")
+
+class Ending(Scheduler):
+    async def handle_init(self):
+        self.schedule("end", 0.01, self.end_it)
+    async def end_it(self):
+        ended.close()
+
+class Crashing(Scheduler):
+    async def handle_init(self):
+        self.schedule("crash", 0.01, self.crash_it)
+    async def crash_it(self):
+        raise KeyError("crash")
+
+app = Application(Counter, Tasker(name="mytasker", limit=7), Nightly, extra_pools=["email"])
+ended = Application(Ending)
+crashed = Application(Crashing)
+
+class Declared(Application):
+    children = [Counter]
+
+number = 5
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of a user's, with a module in it, in which commands run."""
+    (tmp_path / "shop.py").write_text(SHOP, encoding="utf-8")
+    (tmp_path / "loaded.py").write_text(LOADED, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    for name in ("shop", "loaded", "broken", "wrong"):
+        sys.modules.pop(name, None)
+
+
+class Command:
+    """A command in a process of its own, whose output goes to files: none of it can be missed."""
+
+    def __init__(self, folder, *arguments):
+        self.out, self.err = folder / "out.txt", folder / "err.txt"
+        with self.out.open("w") as out, self.err.open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-m", "poolder_trio", *arguments],
+                cwd=folder,
+                stdout=out,
+                stderr=err,
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def wait_for(self, text, path):
+        until = time.monotonic() + 60
+        while text not in path.read_text():
+            assert self.process.poll() is None, self.err.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    def finish(self, number=None):
+        """Send a signal, if there is one, and return what was printed and the exit code."""
+        if number is not None:
+            self.process.send_signal(number)
+        code = self.process.wait(timeout=60)
+        return self.out.read_text(), self.err.read_text(), code
+
+
+def numbers(out, word):
+    return {int(number) for number in re.findall(rf"^{word} (\d+)$", out, re.MULTILINE)}
+
+
+def counts(err, name):
+    (line,) = re.findall(rf"^{name}: (completed=.*)$", err, re.MULTILINE)
+    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line)}
+
+
+@pytest.mark.server
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals between processes")
+class TestSignals:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_under_load_loses_no_accepted_job_within_grace(self, folder, number):
+        with Command(folder, "run", "loaded:app", "--grace", "50") as command:
+            command.wait_for("accepted 100\n", command.out)
+            out, err, code = command.finish(number)
+        accepted, done = numbers(out, "accepted"), numbers(out, "done")
+        assert len(accepted) > 100
+        assert accepted == done
+        assert counts(err, "work")["completed"] == len(done)
+        assert "cut=no" in err
+        assert code == 0
+
+    def test_what_grace_is_too_short_for_is_cut_and_said(self, folder):
+        with Command(folder, "run", "loaded:app", "--grace", "0") as command:
+            command.wait_for("accepted 100\n", command.out)
+            out, err, code = command.finish(signal.SIGTERM)
+        accepted, done = numbers(out, "accepted"), numbers(out, "done")
+        work = counts(err, "work")
+        assert work["completed"] == len(done) < len(accepted)
+        # A cast may have been accepted and cut before it was printed.
+        total = work["completed"] + work["cancelled"] + work["abandoned"]
+        assert len(accepted) <= total <= len(accepted) + 1
+        assert "cut=yes" in err
+        assert re.search(r"^work: abandoned \d+$", err, re.MULTILINE)
+        assert code == 1
+
+    def test_a_second_signal_does_not_wait(self, folder):
+        (folder / "stuck.py").write_text(
+            "import trio\n"
+            "from poolder_trio import Application, Scheduler, perform\n"
+            "class Begins(Scheduler):\n"
+            "    async def handle_init(self):\n"
+            "        await perform('job', trio.sleep_forever)\n"
+            "        print('open', flush=True)\n"
+            "app = Application(Begins)\n"
+        )
+        with Command(folder, "run", "stuck:app", "--log-level", "info") as command:
+            command.wait_for("open\n", command.out)
+            command.process.send_signal(signal.SIGTERM)
+            # Two of a kind at once may arrive as one.
+            command.wait_for("signal=SIGTERM action=close", command.err)
+            _, err, code = command.finish(signal.SIGTERM)
+        assert counts(err, "job")["cancelled"] == 1
+        assert code == 1
+
+
+@pytest.mark.server
+def test_a_program_that_closes_itself_ends_with_0_and_a_report(folder):
+    with Command(folder, "run", "shop:ended") as command:
+        out, err, code = command.finish()
+    assert (out, code) == ("", 0)
+    assert err.splitlines() == [
+        "job: completed=0 failed=0 cancelled=0 dropped=0 abandoned=0",
+        "Ending: completed=1 failed=0 cancelled=0 dropped=0 abandoned=0",
+        "all: completed=1 failed=0 cancelled=0 dropped=0 abandoned=0 cut=no",
+    ]
+
+
+@pytest.mark.server
+def test_a_program_that_fails_ends_with_1_its_traceback_and_a_report(folder):
+    with Command(folder, "run", "shop:crashed") as command:
+        _, err, code = command.finish()
+    assert "KeyError: 'crash'" in err
+    assert counts(err, "Crashing")["failed"] == 1
+    assert code == 1
+
+
+@pytest.mark.server
+def test_importing_the_package_configures_no_logging():
+    code = (
+        "import logging, poolder_trio, poolder_trio.cli\n"
+        "assert not logging.getLogger().handlers\n"
+        "assert not [n for n in logging.root.manager.loggerDict if n.startswith('poolder_trio')\n"
+        "            and logging.getLogger(n).handlers]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_check_prints_components_options_and_firings_and_runs_nothing(folder, capsys):
+    assert cli.main(["check", "shop:app"]) == 0
+    out = capsys.readouterr().out
+    date = r"\d{4}-\d\d-\d\d (\d\d:\d\d:\d\d) UTC"
+    lunch = re.search(rf"        fires lunch: {date}, {date}, {date}\n", out)
+    assert set(lunch.groups()) <= {"10:00:00", "11:00:00"}  # noon in Paris
+    assert f"{re.sub(date, 'DATE', out)}" == (
+        "Application: Application\n"
+        "    extra_pools = ['email']\n"
+        "    job: JobPool\n"
+        "    email: JobPool\n"
+        "    Counter: Counter(Pool)\n"
+        "        worker = <class 'shop.Clerk'>\n"
+        "        pool_size = 3\n"
+        "        timezone = 'Europe/Paris'\n"
+        "        fires sweep: every 10 s\n"
+        "        fires lunch: DATE, DATE, DATE\n"
+        "    mytasker: Tasker\n"
+        "        limit = 7\n"
+        "    Nightly: Nightly(Scheduler)\n"
+        "        fires backup: DATE, DATE, DATE\n"
+    )
+
+
+def test_check_prints_all_options_when_asked(folder, capsys):
+    assert cli.main(["check", "shop:Declared", "--all"]) == 0
+    out = capsys.readouterr().out
+    assert "        job_timeout = inf\n" in out
+    assert "    default_pool = 'job'\n" in out
+
+
+def test_check_finds_a_schedule_that_never_fires(folder, capsys):
+    (folder / "wrong.py").write_text(
+        "from datetime import datetime, timezone\n"
+        "from poolder_trio import Application, Scheduler\n"
+        "class Late(Scheduler):\n"
+        "    jobs = {'party': datetime(2020, 1, 1, tzinfo=timezone.utc)}\n"
+        "    async def party(self): ...\n"
+        "app = Application(Late)\n"
+    )
+    assert cli.main(["check", "wrong:app"]) == 2
+    assert "'party' never fires" in capsys.readouterr().err
+
+
+def test_a_toml_file_is_a_target(folder, capsys):
+    (folder / "pyproject.toml").write_text(
+        '[tool.poolder-trio]\nchildren = ["shop:Counter"]\npool_size = 2\n'
+    )
+    assert cli.main(["check", "pyproject.toml"]) == 0
+    assert "    job: JobPool\n        pool_size = 2\n    Counter: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("nowhere:app", "there is no module 'nowhere'"),
+        ("shop.inner:app", "there is no module 'shop.inner'"),
+        ("shop:ap", "'shop:ap' has no 'ap': did you mean 'app'?"),
+        ("shop", "expected 'module:attribute', got 'shop'"),
+        ("shop:number", "expected 'shop:number' to be an Application, got 5"),
+        ("shop:Counter", "to be an Application, got <class 'shop.Counter'>"),
+        ("none.toml", "No such file or directory: 'none.toml'"),
+        ("bad.toml", "bad.toml is no TOML file"),
+        ("unknown.toml", "unknown key 'poolsize': did you mean 'pool_size'?"),
+        ("broken:app", "broken.py:2"),
+        ("imports:app", "No module named 'not_there'"),
+        ("syntax:app", "SyntaxError: "),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_exit_code_2(folder, capsys, command, target, says):
+    (folder / "bad.toml").write_text("pool_size = \n")
+    (folder / "unknown.toml").write_text("poolsize = 3\n")
+    (folder / "broken.py").write_text("from poolder_trio import Tasker\nTasker(limit=0)\n")
+    (folder / "imports.py").write_text("import not_there\n")
+    (folder / "syntax.py").write_text("def\n")
+    assert cli.main([command, target]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("poolder: ")
+    assert says in err
+
+
+def test_at_log_level_debug_the_traceback_of_what_is_wrong_is_logged(folder, caplog):
+    (folder / "broken.py").write_text("raise ZeroDivisionError('by the module')\n")
+    caplog.set_level("DEBUG")
+    assert cli.main(["check", "broken:app"]) == 2
+    (record,) = caplog.records
+    assert record.exc_info[0] is ZeroDivisionError
+    assert (record.name, record.message) == (
+        "poolder_trio.application",
+        "target=broken:app is wrong",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run"], "target"),
+        (["run", "shop:app", "--grace", "-1"], "expected a number of seconds >= 0, got '-1'"),
+        (["run", "shop:app", "--grace", "nan"], "expected a number of seconds >= 0, got 'nan'"),
+        (["run", "shop:app", "--log-level", "loud"], "invalid choice: 'loud'"),
+        (["fly", "shop:app"], "invalid choice: 'fly'"),
+        (["check", "shop:app", "--grace", "3"], "unrecognized arguments"),
+        ([], "required"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2(folder, capsys, arguments, says):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_it_says_its_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("poolder_trio ")
+
+
+@pytest.mark.server
+def test_the_console_script_does_the_same(folder):
+    try:
+        (entry,) = metadata.entry_points(group="console_scripts", name="poolder")
+    except (ValueError, metadata.PackageNotFoundError):
+        pytest.skip("the package is not installed with its scripts")
+    assert entry.load() is cli.main
+    script = Path(sys.executable).with_name("poolder")
+    ran = subprocess.run(
+        [script, "check", "shop:app"],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "Counter: Counter(Pool)" in ran.stdout
