@@ -68,7 +68,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests on every Python; arguments after -- go to pytest."""
     install(session, "test", ".")
     chosen = [] if session.python == NEWEST else ["-m", "not once"]
-    session.run("pytest", *chosen, *session.posargs)
+    session.run("pytest", "-n", "auto", *chosen, *session.posargs)
 
 
 @nox.session(python=OLDEST)

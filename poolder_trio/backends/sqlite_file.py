@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ PATIENCE = 10.0
 _SMALLEST = 512  # bytes, of a page
 _TABLE = "CREATE TABLE state (key TEXT PRIMARY KEY, version INTEGER NOT NULL, data BLOB NOT NULL)"
 _STORE = (
-    "INSERT INTO state VALUES (?1, ?2, ?3) "
+    "INSERT INTO state VALUES (?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET version = excluded.version, data = excluded.data"
 )
 
@@ -47,11 +47,10 @@ class StateFile:
         self._connection = sqlite3.connect(
             path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
         )
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._connection.close)
             self._prepare()
-        except BaseException:
-            self._connection.close()
-            raise
+            stack.pop_all()
 
     def close(self) -> None:
         """Close it."""
