@@ -268,6 +268,7 @@ async def child(code, *args):
 
 @SERVER
 @pytest.mark.slow
+@pytest.mark.once
 @shared
 async def test_two_processes_add_up_to_ten_thousand(describe):
     described = describe()

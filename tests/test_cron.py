@@ -280,6 +280,7 @@ def test_it_is_what_a_walk_over_the_minutes_finds(expression, zone, data) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @settings(max_examples=25)
 @given(
     expression=OF_SECONDS,
@@ -311,6 +312,7 @@ PLAIN = ["UTC", "Europe/Paris", "Europe/Dublin", "America/New_York", "America/Lo
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @settings(max_examples=1500)
 @given(
     expression=OF_MINUTES,

@@ -90,6 +90,7 @@ class Updater(Counter):
 @every
 @isolations
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("kind", [Counter, Updater])
 async def test_ten_thousand_calls_and_ten_thousand_casts_end_exactly(backend, isolation, kind):
     replies = []
@@ -720,6 +721,7 @@ async def child(code, *args):
 
 @SERVER
 @pytest.mark.slow
+@pytest.mark.once
 @lasting
 @isolations
 async def test_two_processes_add_up_to_twenty_thousand(backend, isolation):
