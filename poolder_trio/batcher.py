@@ -20,13 +20,12 @@ from typing import (
 
 import trio
 
-from poolder_trio.abc import Instrument
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.batch_ledger import BatchLedger
 from poolder_trio.kernel.batch_worker import BatchWorker
 from poolder_trio.kernel.batches import Batches
 from poolder_trio.kernel.crew import Rules
-from poolder_trio.kernel.instruments import Instruments
+from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
 from poolder_trio.kernel.intake import Entry, Intake
 from poolder_trio.kernel.job import Rank
 from poolder_trio.kernel.parcel import Asked, Parcel
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from poolder_trio.abc import Instrument
     from poolder_trio.kernel.accounts import ShutdownReport
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.seat import Seat
@@ -169,10 +169,7 @@ class Batcher(Service, Generic[M, R]):
         ),
         "priority": checks.one_of(*SLICES),
         "hibernate_after": checks.POSITIVE_SECONDS,
-        "instruments": checks.Check(
-            "a list or tuple of Instrument objects",
-            lambda v: isinstance(v, (list, tuple)) and all(isinstance(i, Instrument) for i in v),
-        ),
+        "instruments": INSTRUMENTS,
     }
     HOOKS: ClassVar[Iterable[str]] = (
         "handle_init",

@@ -14,7 +14,7 @@ from poolder_trio.abc import Dispatch, Instrument
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.accounts import ScheduleStatistics, with_firings
 from poolder_trio.kernel.crew import Crew, Rules
-from poolder_trio.kernel.instruments import Instruments
+from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.ledger import Ledger
 from poolder_trio.kernel.post import Post
@@ -241,10 +241,7 @@ class Pool(Service, Generic[M, R]):
         "clock": CLOCK,
         "job_timeout": checks.POSITIVE_SECONDS,
         "overrun_warning": checks.POSITIVE_SECONDS,
-        "instruments": checks.Check(
-            "a list or tuple of Instrument objects",
-            lambda v: isinstance(v, (list, tuple)) and all(isinstance(i, Instrument) for i in v),
-        ),
+        "instruments": INSTRUMENTS,
     }
     HOOKS: ClassVar[Iterable[str]] = ("handle_init",)
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, TypedDict, cast
 
 import trio
 
-from poolder_trio.abc import Instrument
 from poolder_trio.kernel import crew as kernel
 from poolder_trio.kernel import inside, schedules
 from poolder_trio.kernel.accounts import ScheduleStatistics, with_firings
-from poolder_trio.kernel.instruments import Instruments
+from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
 from poolder_trio.kernel.ledger import Ledger
 from poolder_trio.kernel.marks import declared_triggers
 from poolder_trio.kernel.relay import Relay, RelayRunner
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVarTuple, Unpack
 
-    from poolder_trio.abc import Trigger
+    from poolder_trio.abc import Instrument, Trigger
     from poolder_trio.kernel.accounts import ShutdownReport
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.seat import Seat
@@ -138,10 +137,7 @@ class Scheduler(Service):
         "priority": checks.one_of(*SLICES),
         "job_timeout": checks.POSITIVE_SECONDS,
         "overrun_warning": checks.POSITIVE_SECONDS,
-        "instruments": checks.Check(
-            "a list or tuple of Instrument objects",
-            lambda v: isinstance(v, (list, tuple)) and all(isinstance(i, Instrument) for i in v),
-        ),
+        "instruments": INSTRUMENTS,
     }
     HOOKS: ClassVar[Iterable[str]] = (
         "handle_init",

@@ -15,7 +15,7 @@ from poolder_trio.abc import Executor, Instrument
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.contexts import alike
 from poolder_trio.kernel.crew import Crew, Rules
-from poolder_trio.kernel.instruments import Instruments
+from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
 from poolder_trio.kernel.job import Call, Job
 from poolder_trio.kernel.ledger import Ledger
 from poolder_trio.kernel.mailbox import NO_BOX
@@ -70,10 +70,7 @@ class Functions(Service):
         "job_timeout": checks.POSITIVE_SECONDS,
         "overrun_warning": checks.POSITIVE_SECONDS,
         "hibernate_after": checks.POSITIVE_SECONDS,
-        "instruments": checks.Check(
-            "a list or tuple of Instrument objects",
-            lambda v: isinstance(v, (list, tuple)) and all(isinstance(i, Instrument) for i in v),
-        ),
+        "instruments": INSTRUMENTS,
     }
     HOOKS: ClassVar[Iterable[str]] = ("handle_error",)
     #: The names of the option that says how many functions may run at once.

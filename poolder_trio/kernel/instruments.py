@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from poolder_trio.abc import Instrument
+from poolder_trio.policies import checks
+
 if TYPE_CHECKING:
     import logging
     from collections.abc import Sequence
 
-    from poolder_trio.abc import Instrument
+
+INSTRUMENTS = checks.Check(
+    "a list or tuple of Instrument objects",
+    lambda v: isinstance(v, (list, tuple)) and all(isinstance(i, Instrument) for i in v),
+)
 
 
 class Instruments:
