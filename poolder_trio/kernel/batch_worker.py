@@ -112,7 +112,7 @@ class BatchWorker:
 
     async def handle_hibernate(self) -> None:
         """Let the batcher rest, once per idle spell, if it is the last of its workers to idle."""
-        if self._crew.may_rest(self.hibernate_after):
+        if self._crew.spell.may_rest(self.hibernate_after):
             await self._rest()
 
     @trio.lowlevel.disable_ki_protection

@@ -10,6 +10,7 @@ import trio
 from poolder_trio.kernel.crew import Crew
 from poolder_trio.kernel.mailbox import OnItsWay
 from poolder_trio.kernel.parcel import Asked, InWindow, Parcel
+from poolder_trio.kernel.spell import Spell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,8 +65,7 @@ class Batches(Crew):
         self.sealed = 0
         self.was_asked = False
         self.draining = False
-        self.last_end = self.clock()
-        self.rested = False
+        self.spell = Spell(self)
         self._seal = seal
         self._quick = quick
         self._timer_is_set = False
@@ -216,7 +216,7 @@ class Batches(Crew):
     def begin(self, parcel: Parcel) -> None:
         """Note that a batch is in a handler."""
         self._begun[parcel.job] = parcel
-        self.rested = False
+        self.spell.interrupt()
         self.intake.admit()
 
     @trio.lowlevel.enable_ki_protection
@@ -226,12 +226,6 @@ class Batches(Crew):
         done = parcel.keep_only(wanted)
         self.sealed -= count - len(parcel)
         self.ledger.done(count - len(parcel), done)
-
-    def may_rest(self, after: float) -> bool:
-        """Tell whether the crew has been idle for ``after`` seconds, and has not rested since."""
-        rests = self.rested or self.awake > 1 or self.clock() < self.last_end + after
-        self.rested = self.rested or not rests
-        return not rests
 
     # -- out
 
@@ -255,7 +249,7 @@ class Batches(Crew):
         self.sealed -= len(parcel)
         del self.sent[parcel.job]
         self._begun.pop(parcel.job, None)
-        self.last_end = self.clock()
+        self.spell.interrupt()
         if self.draining:
             # Its worker is free next, if it had one.
             self.send_off(self.windows.flush("close"))
