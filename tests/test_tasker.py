@@ -934,3 +934,31 @@ async def test_a_lowered_limit_holds_though_idle_workers_are_just_leaving(autoju
         assert tasker.statistics().waiting == 3
     assert most == 2
     assert tasker.report.completed == 10
+
+
+async def test_a_lowered_limit_counts_what_was_just_handed_to_an_idle_worker(autojump_clock):
+    running = most = 0
+
+    async def job(seconds):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await trio.sleep(seconds)
+        running -= 1
+
+    for _ in range(10):  # which of the idle workers is handed it is up to Trio
+        async with Tasker(limit=4) as tasker:
+            for _ in range(4):
+                tasker.execute_nowait(job, 1)
+            await tasker.wait_idle()
+            tasker.execute_nowait(job, 10)
+            await trio.sleep(1)
+            most = 0
+            tasker.execute_nowait(job, 10)
+            tasker.limit = 2
+            for _ in range(3):
+                tasker.execute_nowait(job, 10)
+            await trio.sleep(5)
+            assert running == 2
+        assert most == 2
+        assert tasker.report.completed == 9
