@@ -206,7 +206,8 @@ class AsyncPool(Functions, Generic[S, T]):
         """A receive channel of completions, in the order in which tasks ended.
 
         It ends when the pool was closed, or the block left, and all was read. Each opening of the
-        pool has one of its own. Closing it says that nobody wants them: they are dropped.
+        pool has one of its own. Closing it says that nobody wants them: they are dropped. Beside
+        what a ``trio.abc.ReceiveChannel`` has, there are ``receive_nowait()`` and ``len()``.
 
         Raises:
             Closed: the pool was never open.
@@ -232,6 +233,7 @@ class AsyncPool(Functions, Generic[S, T]):
                 goes to `results`.
 
         Raises:
+            TypeError: ``reply_to`` is no ``trio.abc.SendChannel``.
             Closed: the pool is not open, or accepts no more.
             RuntimeError: a callback adds to its own pool, which is full of callbacks that wait
                 likewise: they would wait for ever.
@@ -252,8 +254,11 @@ class AsyncPool(Functions, Generic[S, T]):
     ) -> Ref:
         """Call the callback with ``data``, as `add_task` does, without waiting for anything.
 
+        Arguments as for `add_task`.
+
         Raises:
             QueueFull: no worker is free, or there is no place for the result.
+            TypeError: ``reply_to`` is no ``trio.abc.SendChannel``.
             Closed: the pool is not open, or accepts no more.
         """
         returns = self._opening(reply_to)
@@ -291,7 +296,7 @@ class AsyncPool(Functions, Generic[S, T]):
         assert crew is not None
         box = crew.shared
         assert box is not None
-        job: Job[Any] = Job(self.callback, box, True, NO_RANK, (data,), self._snapshot())  # noqa: FBT003
+        job: Job[Any] = Job(self.callback, box, True, NO_RANK, (data,), self._contexts.take())  # noqa: FBT003
         # Before it is sent: a task that never waits may have ended, and others after it, by the
         # time this goes on; and results come in the order in which tasks end.
         follow(job)

@@ -89,8 +89,9 @@ class JobPool(Tasker):
             goes on as Trio's clock does.
         timezone: where times of day are meant: an IANA name or a ``tzinfo``.
 
-    All ``perform`` methods also take the name of a function that was registered with `job`; one
-    that is not known is a ``LookupError``.
+    Arguments and errors that all methods share are those of `Tasker`. All ``perform`` methods also
+    take the name of a function that was registered with `job`; one that is not known is a
+    ``LookupError``.
     """
 
     OPTIONS: ClassVar[Mapping[str, checks.Check]] = {
@@ -187,7 +188,7 @@ class JobPool(Tasker):
     def _calls(self, fn: _Function, inputs: Iterable[object]) -> Calls:
         function = self._find(fn)
         self._check(function)
-        return Calls(function, inputs, self._snapshot())
+        return Calls(function, inputs, self._contexts.take())
 
     # -- soon
 
@@ -201,7 +202,7 @@ class JobPool(Tasker):
     ) -> None:
         """Run ``fn(*args)``, whether or not it succeeds; wait for room, where the rule says so.
 
-        Cancelled, it has sent nothing.
+        Cancelled, it has sent nothing. Raises ``RuntimeError`` where `Tasker.execute` does.
         """
         await self._sending().send(self._call(self._find(fn), args), key, priority)
 
@@ -331,7 +332,13 @@ class JobPool(Tasker):
         It was accepted when the timer was set: where the queue's rule is to wait it goes in
         beyond ``queue.max``; what another rule drops or refuses then is counted.
 
+        Args:
+            seconds: of Trio's clock, from now; 0 or more, and finite.
+            fn: the function.
+            args: its arguments.
+
         Raises:
+            TypeError, ValueError: ``seconds`` is something else.
             Closed: the pool is not open, or accepts no more.
         """
         checks.FINITE_SECONDS("seconds", seconds, self._title)
@@ -341,7 +348,7 @@ class JobPool(Tasker):
     async def perform_at(
         self, when: datetime | time, fn: Callable[[Unpack[Ts]], object] | str, /, *args: Unpack[Ts]
     ) -> Timer:
-        """Run ``fn(*args)`` at a time of the wall clock; as `perform_after`.
+        """Run ``fn(*args)`` at a time of the wall clock; return a `Timer`, as `perform_after` does.
 
         Args:
             when: an aware ``datetime``; or a ``time``, for its next occurrence after this moment,
@@ -359,7 +366,10 @@ class JobPool(Tasker):
     async def perform_many_after(
         self, seconds: float, fn: Callable[[S], object] | str, /, inputs: Iterable[S]
     ) -> Timer:
-        """Run ``fn`` with each of ``inputs`` in ``seconds``; one `Timer` is for all of them."""
+        """Run ``fn`` with each of ``inputs`` in ``seconds``; return one `Timer` for all of them.
+
+        Arguments and errors as for `perform_after`; ``inputs`` is read at once.
+        """
         checks.FINITE_SECONDS("seconds", seconds, self._title)
         calls = self._calls(fn, inputs)
         return (await self._delaying()).after(seconds, calls)
@@ -367,7 +377,10 @@ class JobPool(Tasker):
     async def perform_many_at(
         self, when: datetime | time, fn: Callable[[S], object] | str, /, inputs: Iterable[S]
     ) -> Timer:
-        """Run ``fn`` with each of ``inputs`` at a time; one `Timer` is for all of them."""
+        """Run ``fn`` with each of ``inputs`` at a time; return one `Timer` for all of them.
+
+        Arguments and errors as for `perform_at`; ``inputs`` is read at once.
+        """
         calls = self._calls(fn, inputs)
         return (await self._delaying()).at(when, calls)
 

@@ -6,7 +6,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar, cast, overload
 
 from poolder_trio.kernel import inside
-from poolder_trio.kernel.contexts import alike
+from poolder_trio.kernel.contexts import refers_to
 from poolder_trio.kernel.functions import Functions
 from poolder_trio.kernel.job import NO_RANK, Job
 from poolder_trio.policies import checks
@@ -140,6 +140,10 @@ class Tasker(Functions):
 
         What it raises, when its tries are used up, is a crash: ``restart`` decides what follows.
         Cancelled, it has sent nothing.
+
+        Raises:
+            RuntimeError: a function waits for room in its own tasker, which is full of functions
+                that wait for it, too: they would wait for ever.
         """
         await self._sending().send(self._call(fn, args), key, priority)
 
@@ -218,10 +222,10 @@ class Tasker(Functions):
             # What is left needs none of the layers below: they cost as much as the job.
             if fn is not self._checked:
                 self._check(fn)
-            context = copy_context()
-            if (context or self._context) and not alike(context, self._context):
-                self._context = context
-            job: Job[Any] = Job(fn, box, True, NO_RANK, args, self._context)  # noqa: FBT003
+            contexts = self._contexts
+            if refers_to(copy_context())[-1] is not contexts.variables:
+                contexts.take()
+            job: Job[Any] = Job(fn, box, True, NO_RANK, args, contexts.last)  # noqa: FBT003
             line.append(job)
             return job
         sent = self._sending().send_nowait(self._call(fn, args), key, priority, awaited=True)
@@ -329,7 +333,8 @@ class Tasker(Functions):
                     ...
 
         Inputs are read lazily, at most ``limit`` ahead of the results that were received. Leaving
-        the block early cancels what runs of it, at once.
+        the block early cancels what runs of it, at once. The channel is a
+        ``trio.abc.ReceiveChannel``, and ends after the last result.
 
         Args:
             fn: takes one input.
@@ -338,5 +343,10 @@ class Tasker(Functions):
             ordered: whether results come in the order of the inputs, and not as they are done.
             outcomes: whether results are ``outcome.Outcome`` objects; else the first failure
                 cancels the rest and leaves the block, in a group.
+
+        Raises:
+            TypeError: ``inputs`` is no iterable.
+            RuntimeError: (on entering) a function maps on its own tasker, which is full of
+                functions that wait for it, too: they would wait for ever.
         """
         return self._map(fn, inputs, key=key, ordered=ordered, outcomes=outcomes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncIterable, Iterable
-from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -13,7 +12,7 @@ import trio
 
 from poolder_trio.abc import Executor, Instrument
 from poolder_trio.kernel import inside
-from poolder_trio.kernel.contexts import alike
+from poolder_trio.kernel.contexts import Snapshots
 from poolder_trio.kernel.crew import Crew, Rules
 from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
 from poolder_trio.kernel.job import Call, Job
@@ -100,9 +99,13 @@ class Functions(Service):
     _box: Mailbox = NO_BOX
     #: The last function that was found to be one that can run here.
     _checked: object = _NONE_YET
-    #: The context of the last submission. Most are alike, and kept once: a worker that goes on in
-    #: the same one need not change over.
-    _context = Context()
+    #: The contexts of those who submit.
+    _contexts: Snapshots
+
+    def take(self, passed: Mapping[str, object]) -> None:
+        """Set every option on this instance."""
+        super().take(passed)
+        self._contexts = Snapshots()
 
     def __setattr__(self, name: str, value: object) -> None:
         if name not in self.LIMITS:
@@ -189,7 +192,7 @@ class Functions(Service):
         super().close()
 
     def _end(self) -> None:
-        self._crew, self._context, self._checked = None, Context(), _NONE_YET
+        self._crew, self._checked, self._contexts = None, _NONE_YET, Snapshots()
         super()._end()
 
     # -- sending
@@ -209,13 +212,7 @@ class Functions(Service):
     def _call(self, fn: Callable[..., object], args: tuple[object, ...]) -> Call:
         if fn is not self._checked:
             self._check(fn)
-        return Call(fn, args, self._snapshot())
-
-    def _snapshot(self) -> Context:
-        context = copy_context()
-        if (context or self._context) and not alike(context, self._context):
-            self._context = context
-        return self._context
+        return Call(fn, args, self._contexts.take())
 
     async def _submit(
         self,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import trio
 
+from poolder_trio.kernel.contexts import refers_to
 from poolder_trio.kernel.crew import Crew
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.runner import Runner
@@ -125,7 +126,9 @@ class RelayRunner(Runner):
         # What `Runner.handle_call` does, without the frame that it would take.
         self._crew.step_in()
         try:
-            if not self.at_home(job.context):
+            if (
+                job.context is not self._kept or refers_to(self._context)[-1] is not self._variables
+            ) and not self.at_home(job.context):
                 await self.enter(job.context)
             reply = await job.message(*job.args)  # type: ignore[operator, misc]  # it was checked
             if not isinstance(reply, Directive):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from poolder_trio.kernel import inside
-from poolder_trio.kernel.contexts import alike
+from poolder_trio.kernel.contexts import alike, refers_to
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -64,7 +64,7 @@ class Runner:
         "_kept",
         "_marked",
         "_seat",
-        "_size",
+        "_variables",
         "hibernate_after",
         "index",
         "name",
@@ -92,7 +92,8 @@ class Runner:
         self._executor = executor
         #: The context that this task runs in, as it was when it was entered, and as submitted.
         self._context = self._marked = self._kept = Context()
-        self._size = -1
+        #: What its variables are kept in, while nobody has set one.
+        self._variables: object = None
 
     async def handle_init(self) -> None:
         """Nothing to prepare."""
@@ -101,10 +102,8 @@ class Runner:
     async def handle_call(self, job: Job[Any]) -> object:
         """Call the job's function in a copy of its submitter's context."""
         if (
-            job.context is not self._kept
-            or len(self._context) != self._size
-            or (self._kept and not alike(self._context, self._marked))
-        ):
+            job.context is not self._kept or refers_to(self._context)[-1] is not self._variables
+        ) and not self.at_home(job.context):
             await self.enter(job.context)
         if self._executor is None:
             return await job.message(*job.args)  # type: ignore[operator, misc]  # it was checked
@@ -114,10 +113,8 @@ class Runner:
     async def handle_job(self, call: Call) -> object:
         """Call a function that nobody waits for."""
         if (
-            call.context is not self._kept
-            or len(self._context) != self._size
-            or (self._kept and not alike(self._context, self._marked))
-        ):
+            call.context is not self._kept or refers_to(self._context)[-1] is not self._variables
+        ) and not self.at_home(call.context):
             await self.enter(call.context)
         if self._executor is None:
             return await call.fn(*call.args)
@@ -125,21 +122,19 @@ class Runner:
 
     def at_home(self, submitted: Context | None) -> bool:
         """Tell whether this task is in a copy of that context, which nobody has changed."""
-        return (
-            submitted is self._kept
-            and len(self._context) == self._size
-            and (not self._kept or alike(self._context, self._marked))
-        )
+        if submitted is not self._kept or not alike(self._context, self._marked):
+            return False
+        self._variables = refers_to(self._context)[-1]  # a variable was set, and set back
+        return True
 
     async def enter(self, submitted: Context | None) -> None:
         """Let this task go on in a copy of the context of a submitter."""
         assert submitted is not None
         context = submitted.copy()
         context.run(inside.take_over, self._seat)
-        # A context that a function has changed is not the next one's. Where there was no variable,
-        # one more shows it; else they have to be looked at.
+        # A context that a function has changed is not the next one's.
         self._kept, self._context, self._marked = submitted, context, context.copy()
-        self._size = len(context)
+        self._variables = refers_to(context)[-1]
         trio.lowlevel.current_task().context = context
         # Trio enters a task's context with each of its steps.
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -151,10 +146,10 @@ class Runner:
 
     def rest(self) -> None:
         """Let go of the last submitter's context: this goes on in one of its own."""
-        if not self._kept and len(self._context) == self._size:
+        if not self._kept and refers_to(self._context)[-1] is self._variables:
             return  # it holds nothing, and to change over costs a pass of the event loop
         self._context = self._marked = self._kept = Context()
-        self._size = -1
+        self._variables = None
         if self._seat.task is not None:
             self._seat.task.context = Context()
 

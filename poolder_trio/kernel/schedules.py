@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextvars import copy_context
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import trio
 
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.agenda import Agenda
-from poolder_trio.kernel.contexts import alike
+from poolder_trio.kernel.contexts import Snapshots
 from poolder_trio.kernel.job import NO_RANK, Job
 from poolder_trio.kernel.notes import add_note
 from poolder_trio.kernel.scheduled import Pending, Scheduled, Task
@@ -25,7 +24,6 @@ from poolder_trio.verdicts import Exit, Reschedule, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from contextvars import Context
     from datetime import tzinfo
     from typing import Any, NoReturn
 
@@ -102,7 +100,7 @@ class Schedules:
         self._overdue: dict[Scheduled, Overdue] = {}
         #: Those that were removed while something of them runs.
         self._removed: dict[str, Scheduled] = {}
-        self._context = copy_context()
+        self._contexts = Snapshots()
 
     # -- what is scheduled
 
@@ -135,9 +133,9 @@ class Schedules:
             return
         if entry is None:
             assert fn is not None
-            entry = self._returning(Task(name, fn, args, self._snapshot()))
+            entry = self._returning(Task(name, fn, args, self._contexts.take()))
         elif fn is not None:
-            entry.task = Task(name, fn, args, self._snapshot())
+            entry.task = Task(name, fn, args, self._contexts.take())
         self._place(entry, trigger, anchor, first)
 
     def _returning(self, task: Task) -> Scheduled:
@@ -438,12 +436,6 @@ class Schedules:
                 self.schedule(other, trigger)
             return None
         return reply  # Emit: where there are callbacks, it means something
-
-    def _snapshot(self) -> Context:
-        context = copy_context()
-        if not alike(context, self._context):
-            self._context = context
-        return self._context
 
 
 def _date(seconds: float) -> datetime:
