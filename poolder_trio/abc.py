@@ -112,7 +112,10 @@ class Executor(Protocol):
     """Where functions run, if not in tasks of this Trio. It only describes, and holds no state."""
 
     def check(self, fn: object) -> None:
-        """Raise ``TypeError`` if ``fn`` cannot run here, and say what can; called for each job."""
+        """Raise ``TypeError`` if ``fn`` cannot run here, and say what can; it must not wait.
+
+        Called for each function when it is sent, unless it is the same as the one before.
+        """
         ...
 
     def open(self, *, idle: float) -> AbstractAsyncContextManager[Run]:
@@ -170,8 +173,9 @@ class StateBackend(Protocol):
     async def store(self, state: object, expected_version: int) -> bool:
         """Store ``state`` if the version is still the expected one, and return whether it was.
 
-        Returns when it is stored for good. When it raises because the way to the state was lost,
-        it may have been stored. Cancelled, it leaves before it stores, or when that is decided.
+        A version of 0 is expected where nothing was stored yet. Returns when it is stored for good.
+        When it raises because the way to the state was lost, it may have been stored. Cancelled,
+        it leaves before it stores, or when that is decided.
         """
         ...
 

@@ -307,7 +307,13 @@ class Batcher(Service, Generic[M, R]):
 
     # What it gets is a list or an iterator; with this signature, any override may say which.
     async def handle_batch(self, batch: Any, /) -> Any:  # noqa: ANN401
-        """Handle a batch; return one result per item, in order, if any was sent by `call`."""
+        """Handle a batch; return one result per item, in order, if any was sent by `call`.
+
+        What it raises is a try that failed: `handle_error` is asked.
+
+        Args:
+            batch: a `Batch`; with ``stream``, a `BatchStream`.
+        """
         raise NotImplementedError
 
     async def handle_error(

@@ -274,9 +274,13 @@ class FactoryPool(Service):
 
     Options:
         restart: what follows when a child crashes; by default it is logged, and the child is gone.
-        mode, seed, key: which child gets what is dispatched to a group.
-        queue: the waiting room of each child.
-        rate, job_timeout, overrun_warning: as for a `Pool`.
+        mode: which child gets what is dispatched to a group.
+        seed: makes mode ``"random"`` repeatable.
+        key: a function from a job to its key, for modes and queues that look at keys.
+        queue: the waiting room of each child; of a whole group in ``"available"``.
+        rate: at which tries start, all children of a group together.
+        job_timeout: seconds after which a try is cancelled and has failed with `JobTimeout`.
+        overrun_warning: seconds after which a running job is logged, with its stack.
         name: by which `whereis` finds the factory.
         grace: seconds that leaving the block waits for accepted jobs before it cancels them, and
             that a child which is terminated has for the job in hand.
@@ -444,6 +448,8 @@ class FactoryPool(Service):
     async def configure_group(self, group: Hashable, /, **options: Unpack[GroupChanges]) -> None:
         """Change a group while it works: the next job, crash or child goes by it.
 
+        Waits until the children that it starts are ready, and those that it ends have ended.
+
         Args:
             group: its name; ``None``: ``"default"``.
             options: ``mode``, ``seed``, ``key``, ``restart``, ``grace``, ``args``, and
@@ -482,7 +488,11 @@ class FactoryPool(Service):
             await group.hire(group.make, {})
 
     def count(self, group: Hashable = None) -> int:
-        """Return how many children a group has that jobs can be sent to; 0 if there is none."""
+        """Return how many children a group has that jobs can be sent to; 0 if there is none.
+
+        Args:
+            group: its name; ``None``: ``"default"``.
+        """
         found = self._groups.get(_key(group))
         return 0 if found is None else len(found.live)
 
@@ -491,7 +501,11 @@ class FactoryPool(Service):
         return sum(len(group.live) for group in self._groups.values())
 
     def children(self, group: Hashable = None) -> list[WorkerRef[Any, Any]]:
-        """Return the children of a group, by index; without ``group``, those of all groups."""
+        """Return the children of a group, by index; without ``group``, those of all groups.
+
+        Raises:
+            Closed: the factory is not open.
+        """
         self._require_open()
         if group is None:
             return [each.ref(seat) for each in self._groups.values() for seat in each.live]
@@ -536,7 +550,14 @@ class FactoryPool(Service):
         key: Hashable = None,
         priority: float | None = None,
     ) -> None:
-        """Send ``job`` to a child; wait while its inbox is full. As for `call`."""
+        """Send ``job`` to a child; wait while its inbox is full, where the rule is to wait.
+
+        Arguments as for `call`; see `Pool.cast` for what else it raises.
+
+        Raises:
+            LookupError: ``ref`` is not of that group, or not of this factory.
+            Closed: the child has ended.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
         self._guard(ref, group)
         await ref.cast(job, key=key, priority=priority)

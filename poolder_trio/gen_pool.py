@@ -450,7 +450,7 @@ class GenPool(Service, Generic[S, M, R]):
         self._sending().send_nowait(Info(message))
 
     async def get_state(self, index: int | None = None) -> S:
-        """Return the state of this moment, which is stored.
+        """Return the state of this moment, which is stored: it waits for the backend.
 
         Args:
             index: with ``shared_state=False``, whose state: the number of a seat.
@@ -483,14 +483,21 @@ class GenPool(Service, Generic[S, M, R]):
         raise IndexError(message)
 
     def children(self) -> list[GenPoolWorker]:
-        """Return the workers of this moment, by seat; one that replaces another has its seat."""
+        """Return the workers of this moment, by seat; one that replaces another has its seat.
+
+        Raises:
+            Closed: the server is not open.
+        """
         self._require_entered()
         return [GenPoolWorker(seat.index, seat.name, seat.busy) for seat in self._crew.live]
 
     # -- the end
 
     def stop(self, reason: object = "normal") -> None:
-        """Accept no more, finish what was accepted, and then `terminate` with ``reason``."""
+        """Accept no more, finish what was accepted, and then `terminate` with ``reason``.
+
+        It returns at once: `wait_closed` waits. The first reason that is given counts.
+        """
         if self._reason is None:
             self._reason = reason
         self.close()

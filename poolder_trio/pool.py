@@ -131,7 +131,10 @@ def _check_schedules(
 
 
 class WorkerRef(Generic[M_contra, R_co]):
-    """One seat of a pool: sends go to the worker on it, whoever that is."""
+    """One seat of a pool: sends go to the worker on it, whoever that is.
+
+    In mode ``"available"`` seats have no inboxes of their own, and sends are a ``TypeError``.
+    """
 
     __slots__ = ("_post", "_seat")
 
@@ -178,7 +181,10 @@ class WorkerRef(Generic[M_contra, R_co]):
     async def call(
         self, request: M_contra, *, key: Hashable = None, priority: float | None = None
     ) -> R_co:
-        """Send ``request`` to this seat and wait for the reply; see `Pool.call`."""
+        """Send ``request`` to this seat and return the reply; see `Pool.call`.
+
+        Raises `Closed` if it has ended.
+        """
         return cast("R_co", await self._post.call(request, key, priority, seat=self._seat))
 
 
@@ -454,8 +460,11 @@ class Pool(Service, Generic[M, R]):
 
         Raises:
             Exception: what the handler raised, with a note that says where.
-            JobError: the job ended otherwise: halted, cancelled, abandoned, or timed out.
+            JobError: it ended otherwise: halted, cancelled, abandoned, timed out, its worker
+                crashed.
             TooManyRequests: the queue's rule refused or dropped it.
+            Closed: the pool is not open, or accepts no more.
+            TypeError: as for `cast_nowait`.
             RuntimeError: a worker calls itself, and would wait for ever.
         """
         post, router = self._post, self._router
@@ -478,7 +487,13 @@ class Pool(Service, Generic[M, R]):
     async def broadcast(
         self, job: M, *, key: Hashable = None, priority: float | None = None
     ) -> None:
-        """Send ``job`` to every live worker; as `cast`, but cancelled, it may have sent to some."""
+        """Send ``job`` to every live worker; wait for those whose queue is full, as `cast` does.
+
+        Cancelled, it may have sent it to some. Arguments and errors as for `cast`; also:
+
+        Raises:
+            TypeError: in mode ``"available"``, where all workers share one inbox.
+        """
         self._require_own_inboxes("broadcast")
         await self._sending().send_to_all(job, key, priority)
 
@@ -487,8 +502,14 @@ class Pool(Service, Generic[M, R]):
     ) -> list[R]:
         """Send ``request`` to every live worker and return their replies, by seat.
 
+        Waits until all are done. A caller that is cancelled cancels each, as in `call`. Arguments
+        as for `cast_nowait`.
+
         Raises:
-            ExceptionGroup: some failed; it has their exceptions, and comes when all are done.
+            ExceptionGroup: some failed; it has their exceptions.
+            Closed: the pool is not open, or accepts no more.
+            TypeError: in mode ``"available"``, where all workers share one inbox.
+            RuntimeError: a worker of this pool asks, and would wait for itself.
         """
         self._require_own_inboxes("broadcast_call")
         post = self._sending()
@@ -523,7 +544,12 @@ class Pool(Service, Generic[M, R]):
         return True
 
     def __getitem__(self, index: int) -> WorkerRef[M, R]:
-        """Return seat ``index``; ``IndexError`` if there is none."""
+        """Return seat ``index``, from 0; negative ones count from the last.
+
+        Raises:
+            IndexError: there is no such seat.
+            Closed: the pool is not open.
+        """
         post = self._seated()
         seats = self._crew.seats
         if not -len(seats) <= index < len(seats):
@@ -532,7 +558,7 @@ class Pool(Service, Generic[M, R]):
         return WorkerRef(post, seats[index])
 
     def __iter__(self) -> Iterator[WorkerRef[M, R]]:
-        """Yield the live seats, by index."""
+        """Yield the live seats, by index; raises `Closed` if the pool is not open."""
         post = self._seated()
         refs: list[WorkerRef[M, R]] = [WorkerRef(post, seat) for seat in self._crew.live]
         return iter(refs)
@@ -545,6 +571,7 @@ class Pool(Service, Generic[M, R]):
 
         Raises:
             TypeError: the pool is not dynamic.
+            Closed: the pool is not open, or accepts no more.
             Exception: what ``handle_init`` raised; the pool is as it was.
         """
         post = self._growing("start_child")
@@ -553,10 +580,12 @@ class Pool(Service, Generic[M, R]):
     async def stop_child(self) -> None:
         """End the last worker of a dynamic pool, after the job in hand; others get what waits.
 
-        Stopping the only worker closes the pool, and what waits is finished first.
+        Returns when it has ended. Stopping the only worker closes the pool, and what waits is
+        finished first.
 
         Raises:
             TypeError: the pool is not dynamic.
+            Closed: the pool is not open, or accepts no more.
             RuntimeError: the worker to be stopped asks for it, and would wait for itself.
         """
         self._growing("stop_child")
@@ -568,11 +597,15 @@ class Pool(Service, Generic[M, R]):
             await self._crew.ended.wait_value(True)  # noqa: FBT003
 
     async def resize(self, size: int) -> None:
-        """Start or stop workers of a dynamic pool until it has ``size``.
+        """Start or stop workers of a dynamic pool; return when it has ``size``.
+
+        Args:
+            size: how many live workers there are to be, at least 1.
 
         Raises:
             TypeError: the pool is not dynamic, or ``size`` is no int.
             ValueError: ``size`` is less than 1.
+            Closed: the pool is not open, or accepts no more.
             RuntimeError: a worker that is to be stopped asks for it.
             Exception: what a ``handle_init`` raised; those started before it stay.
         """

@@ -95,8 +95,8 @@ class Scheduler(Service):
     Triggers are a number of seconds or a ``timedelta``; `Every`; a cron expression, or `Cron`; an
     aware ``datetime``, or `At`; or any object with ``next(after)``. Intervals count from when they
     were scheduled, and do not drift. Dates go by the wall clock, which is looked at once a minute
-    at least: when it is set forward, `misfire_grace` and `coalesce` say what becomes of what was
-    due meanwhile; when it is set back by less than three hours, fixed times do not come again.
+    at least: when it is set forward, ``misfire_grace`` and ``coalesce`` say what becomes of what
+    was due meanwhile; when it is set back by less than three hours, fixed times do not come again.
 
     Options are declared in a subclass, as class attributes, or passed.
 
@@ -190,7 +190,10 @@ class Scheduler(Service):
         """Prepare the scheduler, before its first run; what it raises fails the entering."""
 
     async def handle_job(self, name: str, /) -> object:
-        """Run the job ``name``, which has no function and no method of its own."""
+        """Run the job ``name``, which has no function and no method of its own.
+
+        It may return what every job may: see the class. What it raises is a try that failed.
+        """
         raise NotImplementedError(name)
 
     async def handle_error(
@@ -346,7 +349,7 @@ class Scheduler(Service):
         table.unschedule([table.find(name).name])
 
     def unschedule_all(self) -> None:
-        """Remove all jobs, each as `unschedule` does."""
+        """Remove all jobs, each as `unschedule` does; raises `Closed` likewise."""
         table = self._open()
         table.unschedule(list(table.table))
 
@@ -360,7 +363,7 @@ class Scheduler(Service):
         return self._open().next_fire(name)
 
     def fire(self, name: str) -> None:
-        """Fire a job now, beside its trigger; ``overlap`` holds for this, too.
+        """Fire a job now, beside its trigger, without waiting; ``overlap`` holds for this, too.
 
         Raises:
             LookupError: there is no such job.

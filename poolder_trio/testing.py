@@ -42,6 +42,9 @@ class CancelAt(trio.abc.Instrument):
     Attributes:
         steps: how many steps began while the block ran.
         reached: whether the block lasted until step ``step``, and so was cancelled.
+
+    Raises:
+        TypeError, ValueError: ``step`` is no int, or less than 1.
     """
 
     def __init__(self, step: int) -> None:

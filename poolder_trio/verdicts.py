@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ErrorVerdict(enum.Enum):
-    """What ``handle_error`` may answer besides ``Backoff(...)`` and ``None``."""
+    """What ``handle_error`` may answer besides ``Backoff(...)`` and ``None``: `RETRY`, `HALT`."""
 
     RETRY = "retry"
     HALT = "halt"
@@ -67,7 +67,13 @@ class Directive:
 
 @attrs.frozen(init=False)
 class Emit(Directive):
-    """Call the worker's callback ``name`` with ``args``; what it returns is the job's reply."""
+    """Call the worker's callback ``name`` with ``args``; what it returns is the job's reply.
+
+    Args:
+        name: of one of the worker's ``callbacks``; another is a ``LookupError``, as if the handler
+            had raised it.
+        args: positional arguments of the callback.
+    """
 
     name: str
     args: tuple[object, ...]
@@ -79,14 +85,21 @@ class Emit(Directive):
 
 @attrs.frozen
 class Exit(Directive):
-    """End this worker once this job is done; ``reply`` is the job's reply."""
+    """End this worker once this job is done; ``reply`` is the job's reply.
+
+    A scheduled job is fired no more. A `Batcher` is closed.
+    """
 
     reply: object = None
 
 
 @attrs.frozen
 class Stop(Directive):
-    """Close the component once this job is done; what it accepted is finished first."""
+    """Close the component once this job is done; what it accepted is finished first.
+
+    ``reply`` is the job's reply. From a job of a pool's ``schedules``, it ends these alone; from a
+    child of a `FactoryPool`, its group.
+    """
 
     reply: object = None
 

@@ -100,6 +100,7 @@ class Worker(Options, Generic[M, R]):
         """Handle a message that was cast. `handle_call` calls it too, unless that is overridden.
 
         The return value may be ``Emit``, ``Exit`` or ``Stop``; any other is the reply to a call.
+        What it raises is a try that failed: `handle_error` is asked.
         """
         raise NotImplementedError
 
@@ -141,7 +142,8 @@ class Worker(Options, Generic[M, R]):
         """Rest: runs once when no job came for ``hibernate_after`` seconds, before the next job."""
 
     async def handle_stop(self) -> None:
-        """Clean up: runs whenever the worker ends, for whatever reason.
+        """Clean up: runs whenever the worker ends, for whatever reason, once it was ready.
 
-        If the worker was cancelled, what waits in here is cancelled too, as in a ``finally``.
+        One whose `handle_init` has failed was not: what that entered in ``stack`` is left all the
+        same. If the worker was cancelled, what waits in here is cancelled too, as in a ``finally``.
         """

@@ -96,6 +96,7 @@ class RedisState(Described):
         codec: turns the state to bytes; JSON by default.
 
     Raises:
+        TypeError, ValueError: one of them is wrong.
         ModuleNotFoundError: the extra ``redis`` is not installed.
         ValueError: (when opened or used) under the key is something that is not ours.
         ConnectionError: (when used) the server can't be reached, or the connection was lost.

@@ -48,6 +48,7 @@ class SQLiteState(Described):
         key: which state of the file: several servers may share one.
 
     Raises:
+        TypeError, ValueError: one of them is wrong.
         ValueError: (when opened or used) the file is damaged, or of another program.
         TimeoutError: (when opened or used) other processes kept it locked for ten seconds.
         OSError: (when opened or used) it can't be read or written.

@@ -32,6 +32,9 @@ class ThreadExecutor:
         abandon_on_cancel: leave the thread of a cancelled job to itself: it runs on, even beyond
             the component, and its result is lost. By default it is waited for, and if it then
             returns or raises, that stands. `trio.from_thread.check_cancelled` asks to stop.
+
+    Raises:
+        TypeError: ``abandon_on_cancel`` is no bool.
     """
 
     abandon_on_cancel: bool = attrs.field(default=False, kw_only=True, validator=FLAG.field)

@@ -53,10 +53,13 @@ def with_firings(runs: Statistics, firings: tuple[int, int, int]) -> ScheduleSta
 class ShutdownReport(Generic[M_co]):
     """What became of the jobs of one opening, as far as it is known: all of them at its end."""
 
-    #: How many completed, failed (or halted), were cancelled, and were dropped.
+    #: Jobs whose handler returned.
     completed: int
+    #: Jobs that failed, halted ones included.
     failed: int
+    #: Jobs withdrawn while they waited, or cut while they ran.
     cancelled: int
+    #: Jobs that a queue's rule dropped or refused.
     dropped: int
     #: The jobs accepted that never ran, in no particular order.
     abandoned: tuple[M_co, ...]

@@ -23,9 +23,12 @@ T = TypeVar("T")
 async def await_many(jobs: Iterable[Job[T]]) -> list[T]:
     """Wait for ``jobs`` and return their results, in the order given.
 
+    A waiter that is cancelled stops waiting; the jobs go on.
+
     Raises:
         Exception: what the first job that failed, in that order, failed with; as soon as that is
             known. The other jobs go on.
+        RuntimeError: as `Job.wait` does.
     """
     jobs = list(jobs)
     await trio.lowlevel.checkpoint()
@@ -48,6 +51,13 @@ class as_completed(Generic[T]):  # noqa: N801  # used as the function that it re
 
     Jobs that have ended already come first, in the order given; each comes once. The channel ends
     after the last. Leaving the block early leaves the jobs alone.
+
+    Args:
+        jobs: the handles, of any components.
+
+    Raises:
+        RuntimeError: (on entering) a function waits for jobs of its own component, whose workers
+            all wait likewise: for ever.
     """
 
     def __init__(self, jobs: Iterable[Job[T]]) -> None:

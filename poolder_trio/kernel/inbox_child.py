@@ -59,7 +59,7 @@ class Request(Generic[M, R]):
         return f"<Request {self.message!r}{', called' if self.called else ''}>"
 
     def reply(self, value: R) -> None:
-        """Answer with ``value``. It goes to this request's caller and to no other.
+        """Answer with ``value``, without waiting. It goes to this request's caller and to no other.
 
         Nothing happens if the message was cast, or its caller has left.
 

@@ -64,7 +64,13 @@ class Owner(Protocol):
 
 
 class Call:
-    """A function and its arguments, as they were submitted."""
+    """A function and its arguments, as they were submitted.
+
+    Attributes:
+        fn: the function.
+        args: its positional arguments, a tuple.
+        context: the context of its submitter; it runs in a copy.
+    """
 
     __slots__ = ("args", "context", "fn")
 
@@ -104,8 +110,6 @@ class Job(Generic[T]):
     Attributes:
         message: what was sent; the function, where functions are run.
         attempt: how many tries have begun.
-        status: ``"waiting"``, ``"running"``, ``"backing-off"``, or how it ended: ``"done"``,
-            ``"failed"``, ``"halted"``, ``"cancelled"``, ``"dropped"`` or ``"abandoned"``.
     """
 
     __slots__ = (
@@ -157,7 +161,11 @@ class Job(Generic[T]):
 
     @property
     def status(self) -> Status:
-        """How far the job is, or how it ended."""
+        """How far the job is, or how it ended.
+
+        ``"waiting"``, ``"running"``, ``"backing-off"``; or ``"done"``, ``"failed"``, ``"halted"``,
+        ``"cancelled"``, ``"dropped"``, ``"abandoned"``.
+        """
         return self._outcome if self.place is None else self.place.status
 
     @property
@@ -179,6 +187,8 @@ class Job(Generic[T]):
 
         Raises:
             JobNotDone: it has not ended.
+            JobHalted, JobCancelled, JobAbandoned, JobTimeout, WorkerCrashed, TooManyRequests: it
+                ended without an exception of its own.
         """
         if self.place is not None:
             message = f"the job is {self.status}: wait() for it, or ask again when it has ended"
@@ -189,15 +199,19 @@ class Job(Generic[T]):
         raise self._result
 
     async def wait(self) -> T:
-        """Wait until the job has ended, and return or raise what came of it.
+        """Wait until the job has ended, and return or raise what came of it, as `result` does.
 
         A cancelled waiter stops waiting; the job goes on.
+
+        Raises:
+            RuntimeError: a function waits for a job of its own component, whose workers all wait
+                likewise: for ever.
         """
         await self.wait_done()
         return self.result()
 
     async def wait_done(self) -> None:
-        """Wait until the job has ended, in whatever way."""
+        """Wait until the job has ended, in whatever way; raises ``RuntimeError`` as `wait` does."""
         if self.place is None:
             await trio.lowlevel.checkpoint()
             self.look()

@@ -37,7 +37,7 @@ def unregister(name: str) -> None:
 
 
 def whereis(name: str) -> Service:
-    """Return the open component of this name in this Trio run.
+    """Return the component of this name that is open, or opening or closing, in this Trio run.
 
     Raises:
         LookupError: no component of this name is open.

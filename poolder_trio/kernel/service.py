@@ -90,7 +90,18 @@ class Engine(Protocol):
 class Service(Options):
     """What all components share: options, a name, and a life that is an ``async with`` block.
 
-    Subclasses build their engine in `_start`, with tasks in the nursery that they are given.
+    To enter it waits until it is ready. To leave it waits until what was accepted has ended, and
+    then nothing of it runs; what is left after ``grace`` seconds is cancelled. An exception, or a
+    cancellation from outside, cancels at once. What leaves the block is in an ``ExceptionGroup``.
+    A component that has ended may be entered again, and begins anew.
+
+    Options:
+        name: by which `whereis` finds it while it is open.
+        grace: seconds that leaving the block waits for what was accepted.
+
+    Raises:
+        RuntimeError: (on entering) it is open already.
+        DuplicateName: (on entering) another one of its name is open.
     """
 
     OPTIONS: ClassVar[Mapping[str, checks.Check]] = {
@@ -208,7 +219,13 @@ class Service(Options):
         self._stage = Stage.ENDED
 
     async def run(self, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
-        """Be open until `close` is called: ``pool = await nursery.start(Pool(...).run)``."""
+        """Be open until it was closed: ``pool = await nursery.start(Pool(...).run)``.
+
+        Waits until its work has ended. ``nursery.start`` returns the component when it is ready.
+
+        Args:
+            task_status: what ``nursery.start`` passes.
+        """
         async with self:
             task_status.started(self)
             await self.wait_closed()
@@ -235,14 +252,22 @@ class Service(Options):
             self._engine.cancel()
 
     def pause(self) -> None:
-        """Go on accepting, but start nothing. While the block is left this has no effect."""
+        """Go on accepting, but start nothing. While the block is left this has no effect.
+
+        Raises:
+            Closed: it is not open.
+        """
         if self._stage not in (Stage.OPEN, Stage.CLOSING) or self._engine is None:
             raise self._refusal()
         if not self._is_left:
             self._engine.pause()
 
     def resume(self) -> None:
-        """Start what waits, and what comes. Leaving the block resumes, too."""
+        """Start what waits, and what comes. Leaving the block resumes, too.
+
+        Raises:
+            Closed: it is not open.
+        """
         if self._stage not in (Stage.OPEN, Stage.CLOSING) or self._engine is None:
             raise self._refusal()
         self._engine.resume()

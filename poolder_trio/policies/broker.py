@@ -32,6 +32,9 @@ class Broker(Queue):
         codel: a `CoDel`, or ``None``.
         workers: ``"lifo"``: of idle workers, the one that was busy last is served first, so that
             the others can rest; ``"fifo"``: the one that has been idle longest.
+
+    Raises:
+        TypeError, ValueError: one of them is wrong.
     """
 
     max: float = attrs.field(default=math.inf, validator=checks.COUNT_FROM_0_OR_INF.field)

@@ -27,9 +27,14 @@ class CoDel:
     dropped; and another one ever sooner after, until workers keep up. A long queue that is gone
     within an interval costs nothing.
 
+    After K. Nichols and V. Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012.
+
     Args:
         target: seconds that it is all right to wait.
         interval: seconds for which it may be longer: some time in which bursts are worked off.
+
+    Raises:
+        TypeError, ValueError: one of them is wrong.
     """
 
     target: float = attrs.field(default=0.1, validator=checks.FINITE_SECONDS.field)

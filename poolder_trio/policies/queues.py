@@ -38,7 +38,9 @@ class Room(Protocol[T]):
     #: Places taken by what is not in here but will come back: jobs that back off.
     reserved: int
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return how many items wait."""
+        ...
 
     @property
     def ready(self) -> bool:
@@ -130,6 +132,9 @@ class Queue:
     A job that is dropped raises `TooManyRequests` for whoever awaits it. Its age is counted from
     when it got its place in the queue: a sender's wait for room is not part of it, and a job that
     backed off, or was moved to another worker, begins anew.
+
+    Raises:
+        TypeError, ValueError: one of them is wrong.
     """
 
     max: float = attrs.field(default=1000, validator=checks.COUNT_FROM_0_OR_INF.field)

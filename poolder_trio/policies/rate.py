@@ -24,6 +24,9 @@ class Rate:
 
     The generic cell rate algorithm (ITU-T I.371), anchored on the schedule: a start that comes
     late keeps the slot it was due in, so lateness adds up neither to drift nor to a burst.
+
+    Raises:
+        TypeError, ValueError: one of them is wrong.
     """
 
     count: float = attrs.field(

@@ -30,6 +30,9 @@ class Restart:
             by itself; ``"temporary"`` never replaces and never escalates.
 
     The rule is that of OTP's supervisors: an intensity over a sliding period.
+
+    Raises:
+        TypeError, ValueError: one of them is wrong.
     """
 
     max_restarts: int = attrs.field(default=0, validator=checks.NATURAL.field)

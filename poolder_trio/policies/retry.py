@@ -55,6 +55,9 @@ class Retry:
         jitter: the spread, as a fraction of the wait, from 0 to 1.
         on: the exceptions that are worth another try; others fail at once, unless
             ``handle_error`` answers ``RETRY`` or ``Backoff``.
+
+    Raises:
+        TypeError, ValueError: one of them is wrong.
     """
 
     attempts: int = attrs.field(default=1, validator=checks.COUNT.field)
@@ -70,6 +73,9 @@ class Retry:
         Args:
             attempt: the try that failed, from 1.
             chance: where in the spread to land: from 0.0, its low end, to 1.0.
+
+        Raises:
+            TypeError, ValueError: ``backoff`` is a function, and returned no seconds.
         """
         if callable(self.backoff):
             seconds = self.backoff(attempt)
