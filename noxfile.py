@@ -119,9 +119,13 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def docs(session: nox.Session) -> None:
-    """Build the documentation into docs/_build/html; a warning fails it."""
+    """Build the documentation into docs/_build/html; a warning or a broken link fails it."""
     install(session, "docs", ".")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    found = "docs/_build/linkcheck"
+    # It fails without a network, too: links.py tells what is broken from what is not known.
+    session.run("sphinx-build", "-q", "-b", "linkcheck", "docs", found, success_codes=[0, 1])
+    session.run("python", "docs/links.py", f"{found}/output.json")
 
 
 @nox.session(python=NEWEST)

@@ -7,6 +7,7 @@ not see make exceptions: ``<!-- only defined: why -->`` does not call its ``main
 ``<!-- a fragment: why -->`` is not run at all.
 """
 
+import importlib
 import itertools
 import re
 import subprocess
@@ -94,9 +95,29 @@ def test_programs_run_and_print_what_the_page_says(page, block, tmp_path):
     script.write_text(block.code, encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, "-W", "error", str(script)],
+        cwd=tmp_path,
         check=False,
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert (ran.stdout, ran.stderr) == (block.printed, ""), page.name
+
+
+@pytest.mark.once
+def test_the_page_of_benchmarks_says_what_is_demanded(monkeypatch):
+    """Ratios only: figures of other kinds say more about the machine."""
+    monkeypatch.syspath_prepend(DOCS.parent)  # benchmarks are not installed
+    topics = importlib.import_module("benchmarks.__main__").TOPICS
+    text = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    said = [line for line in text.splitlines() if re.search(r"x \|$", line)]
+    demanded = [
+        f"| `{topic}` | {contest.contestants[0].name} | {each.name} | {each.verdict(0, 0)[0]} |"
+        for topic, contests in topics.items()
+        for contest in contests
+        for each in contest.contestants
+        if each.least is not None or each.most is not None
+    ]
+    assert said == list(dict.fromkeys(demanded))
+    for topic in topics:
+        assert f"`{topic}`" in text.partition("## What is demanded")[0], topic
