@@ -11,7 +11,7 @@ import trio
 
 from poolder_trio import Broker, GenPool, TooManyRequests, Update
 
-SECONDS = 0.02
+LOOKUP = 0.02  # seconds
 
 
 class Counter(GenPool[int, int, int]):
@@ -26,30 +26,32 @@ class Counter(GenPool[int, int, int]):
 
     async def handle_call(self, request: int, state: int) -> Update[int, int]:  # noqa: ARG002
         """Look the number up somewhere, which five workers do at once; then add it."""
-        await trio.sleep(SECONDS)
+        await trio.sleep(LOOKUP)
         return Update(lambda total: total + request, reply=lambda total: total)
 
 
 async def main() -> None:
     """Ask for too much, and say what came of it."""
     sums: list[int] = []
-    refused = 0
+    refused, slowest = 0, 0.0
 
     async def ask() -> None:
-        nonlocal refused
+        nonlocal refused, slowest
+        began = trio.current_time()
         try:
             sums.append(await counter.call(1))
         except TooManyRequests:
             refused += 1
+        slowest = max(slowest, trio.current_time() - began)
 
     async with Counter() as counter:
         async with trio.open_nursery() as nursery:
             for _ in range(500):
                 nursery.start_soon(ask)
-                await trio.sleep(SECONDS / 5 / 2)
+                await trio.sleep(LOOKUP / 5 / 2)
         total = await counter.get_state()
-    print(f"{len(sums)} answered, {refused} refused, {len(set(sums))} different sums")
-    print(f"the state is {total}, the greatest answer was {max(sums)}")
+    print(f"{len(sums)} answered, {refused} refused, none after more than {slowest:.2f} s")
+    print(f"the state is {total}, {len(set(sums))} different sums up to {max(sums)}")
 
 
 if __name__ == "__main__":

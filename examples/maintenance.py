@@ -1,4 +1,4 @@
-"""Maintenance by the clock, in the time zone of each site: a week of it, in a moment.
+"""Maintenance by the clock, in the time zone of each site: four days, in a moment.
 
 python examples/maintenance.py
 """
@@ -15,9 +15,8 @@ from poolder_trio import Backoff, Cron, Retry, Scheduler, cron
 from poolder_trio.testing import wall_clock
 
 SITES = {"paris": ZoneInfo("Europe/Paris"), "new york": ZoneInfo("America/New_York")}
-START = datetime(
-    2024, 3, 30, tzinfo=SITES["paris"]
-)  # the night after, clocks in Paris go from 2 to 3
+# The night after, clocks in Paris go from 2 to 3.
+clock = wall_clock(datetime(2024, 3, 30, tzinfo=SITES["paris"]))
 
 
 class Maintenance(Scheduler):
@@ -42,7 +41,8 @@ class Maintenance(Scheduler):
     async def summary(self) -> None:
         """Say what was done, at nine in Paris."""
         counts = self.statistics()
-        print(f"{clock().astimezone(SITES['paris']):%a %d %b %H:%M} {counts.completed} runs so far")
+        now = clock().astimezone(SITES["paris"])
+        print(f"{now:%a %d %b %H:%M} {counts.completed} runs so far")
 
     async def handle_error(self, name: str, attempt: int, error: Exception) -> Backoff:
         """Wait ten minutes before the next try."""
@@ -56,6 +56,4 @@ async def main() -> None:
         await trio.sleep(4 * 24 * 3600)
 
 
-if __name__ == "__main__":
-    clock = wall_clock(START)
-    trio.run(main, clock=MockClock(autojump_threshold=0))
+trio.run(main, clock=MockClock(autojump_threshold=0))
