@@ -39,7 +39,7 @@ _FRACTION = checks.Check(
 _ON = checks.Check("an Exception class or a tuple of them", _is_error_type)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Retry:
     """How often a handler is tried, and the waits between the tries.
 
