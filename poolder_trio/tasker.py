@@ -222,8 +222,11 @@ class Tasker(Functions):
             # What is left needs none of the layers below: they cost as much as the job.
             if fn is not self._checked:
                 self._check(fn)
-            contexts = self._contexts
-            if refers_to(copy_context())[-1] is not contexts.variables:
+            contexts, context = self._contexts, copy_context()
+            if context:
+                if refers_to(context)[-1] is not contexts.variables:
+                    contexts.take()
+            elif contexts.last:
                 contexts.take()
             job: Job[Any] = Job(fn, box, True, NO_RANK, args, contexts.last)  # noqa: FBT003
             line.append(job)

@@ -127,7 +127,9 @@ class RelayRunner(Runner):
         self._crew.step_in()
         try:
             if (
-                job.context is not self._kept or refers_to(self._context)[-1] is not self._variables
+                job.context is not self._kept
+                or len(self._context) != self._size
+                or (self._kept and refers_to(self._context)[-1] is not self._variables)
             ) and not self.at_home(job.context):
                 await self.enter(job.context)
             reply = await job.message(*job.args)  # type: ignore[operator, misc]  # it was checked

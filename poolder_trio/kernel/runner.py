@@ -64,6 +64,7 @@ class Runner:
         "_kept",
         "_marked",
         "_seat",
+        "_size",
         "_variables",
         "hibernate_after",
         "index",
@@ -92,7 +93,9 @@ class Runner:
         self._executor = executor
         #: The context that this task runs in, as it was when it was entered, and as submitted.
         self._context = self._marked = self._kept = Context()
-        #: What its variables are kept in, while nobody has set one.
+        #: How many variables it has, and what they are kept in, while nobody has set one. Where
+        #: there was none, their number says it all, and is had for less.
+        self._size = -1
         self._variables: object = None
 
     async def handle_init(self) -> None:
@@ -102,7 +105,9 @@ class Runner:
     async def handle_call(self, job: Job[Any]) -> object:
         """Call the job's function in a copy of its submitter's context."""
         if (
-            job.context is not self._kept or refers_to(self._context)[-1] is not self._variables
+            job.context is not self._kept
+            or len(self._context) != self._size
+            or (self._kept and refers_to(self._context)[-1] is not self._variables)
         ) and not self.at_home(job.context):
             await self.enter(job.context)
         if self._executor is None:
@@ -113,7 +118,9 @@ class Runner:
     async def handle_job(self, call: Call) -> object:
         """Call a function that nobody waits for."""
         if (
-            call.context is not self._kept or refers_to(self._context)[-1] is not self._variables
+            call.context is not self._kept
+            or len(self._context) != self._size
+            or (self._kept and refers_to(self._context)[-1] is not self._variables)
         ) and not self.at_home(call.context):
             await self.enter(call.context)
         if self._executor is None:
@@ -134,7 +141,7 @@ class Runner:
         context.run(inside.take_over, self._seat)
         # A context that a function has changed is not the next one's.
         self._kept, self._context, self._marked = submitted, context, context.copy()
-        self._variables = refers_to(context)[-1]
+        self._size, self._variables = len(context), refers_to(context)[-1]
         trio.lowlevel.current_task().context = context
         # Trio enters a task's context with each of its steps.
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -146,10 +153,10 @@ class Runner:
 
     def rest(self) -> None:
         """Let go of the last submitter's context: this goes on in one of its own."""
-        if not self._kept and refers_to(self._context)[-1] is self._variables:
+        if not self._kept and len(self._context) == self._size:
             return  # it holds nothing, and to change over costs a pass of the event loop
         self._context = self._marked = self._kept = Context()
-        self._variables = None
+        self._size, self._variables = -1, None
         if self._seat.task is not None:
             self._seat.task.context = Context()
 
