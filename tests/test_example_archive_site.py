@@ -1,6 +1,5 @@
 """The example that archives a site, against servers of its own on loopback."""
 
-import argparse
 import hashlib
 import importlib.util
 import os
@@ -18,7 +17,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 import pytest
 import trio
 
@@ -102,6 +100,7 @@ def page(*links: str) -> Answer:
 
 @pytest.fixture
 def example(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLE.parent)  # as Python does for the command
     spec = importlib.util.spec_from_file_location("archive_site", EXAMPLE)
     assert spec is not None
     assert spec.loader is not None
@@ -114,15 +113,16 @@ def example(monkeypatch):
 
 
 @pytest.fixture
-def archive(example, tmp_path, capsys):
+def archive(example, tmp_path, capsys, monkeypatch):
     """Archives a site into ``tmp_path/site.db`` and returns the summary."""
 
-    async def run(url: str, *, limit=1000, workers=5, delay=0.0) -> dict[str, str]:
-        options = argparse.Namespace(url=url, limit=limit, workers=workers, delay=delay)
-        with closing(sqlite3.connect(tmp_path / "site.db", check_same_thread=False)) as database:
-            database.executescript(example.SCHEMA)
-            with trio.fail_after(20):
-                await example.archive(options, database)
+    async def run(url: str = "", *, limit=1000, workers=5, delay=0.0) -> dict[str, str]:
+        start = ["--url", url] if url else ["--resume"]
+        numbers = ["--limit", str(limit), "--workers", str(workers), "--delay", str(delay)]
+        command = ["archive_site.py", "--db", str(tmp_path / "site.db"), *start, *numbers]
+        monkeypatch.setattr(sys, "argv", command)
+        with trio.fail_after(20):
+            await trio.to_thread.run_sync(example.main, abandon_on_cancel=True)
         return summary(capsys.readouterr().out)
 
     return run
@@ -252,9 +252,12 @@ async def test_a_server_that_is_not_there_is_a_failure_after_retries(archive, tm
     assert stored(tmp_path) == []
 
 
-async def test_an_address_that_cannot_be_read_ends_it_at_once(archive):
-    with pytest.RaisesGroup(httpx.InvalidURL):
+async def test_an_address_that_cannot_be_read_ends_it_at_once(archive, capsys):
+    with pytest.raises(SystemExit) as ended:
         await archive("http://127.0.0.1:port/")
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "port" in line
 
 
 TREE = {
@@ -296,13 +299,13 @@ async def test_the_delay_spaces_the_requests_of_all_workers(archive):
 
 async def test_rows_are_written_many_to_a_transaction(archive, example, monkeypatch):
     sizes: list[int] = []
-    insert = example.insert
+    write = example.Rows.write
 
-    def count(database, batch):
+    def count(rows, batch):
         sizes.append(len(batch))
-        insert(database, batch)
+        write(rows, batch)
 
-    monkeypatch.setattr(example, "insert", count)
+    monkeypatch.setattr(example.Rows, "write", count)
     pages = {"/": page(*(str(n) for n in range(249)))}
     with serving(pages) as site:
         await archive(site.url)
@@ -338,6 +341,62 @@ async def test_what_was_fetched_before_a_bug_is_stored(archive, example, tmp_pat
         assert stored(tmp_path) == sorted(site.url + path for path in TREE if path != "/21")
 
 
+# -- going on
+
+
+async def test_a_resumed_archive_goes_on_in_the_order_found(archive, tmp_path):
+    with serving(TREE) as site:
+        first = await archive(site.url, workers=1, limit=3)
+        assert first["left: known, not fetched"] == "3"
+        second = await archive(workers=1, limit=2)
+        assert second["pages"] == "2"
+        third = await archive(workers=1)
+        assert site.asked == ["/", "/1", "/2", "/11", "/12", "/21", "/111", "/112"]
+    assert third["done"] == f"{site.url}/"
+    assert (third["pages"], third["left: known, not fetched"]) == ("3", "0")
+    assert stored(tmp_path) == sorted(site.url + path for path in TREE)
+
+
+async def test_resuming_a_finished_archive_fetches_nothing(archive):
+    with serving(TREE) as site:
+        await archive(site.url)
+        found = await archive()
+        assert len(site.asked) == len(TREE)
+    assert (found["pages"], found["left: known, not fetched"]) == ("0", "0")
+    assert found["in the database, with older pages"] == str(len(TREE))
+
+
+async def test_what_was_given_up_is_tried_again_when_resumed(archive, tmp_path):
+    pages = {"/": page("bad", "good"), "/bad": Answer(b"oh", 500), "/good": page()}
+    with serving(pages) as site:
+        await archive(site.url)
+        pages["/bad"] = page("deep")
+        pages["/deep"] = page()
+        found = await archive()
+        assert site.asked.count("/") == site.asked.count("/good") == 1
+    assert (found["pages"], found["failures"]) == ("2", "0")
+    assert stored(tmp_path) == sorted(site.url + path for path in pages)
+
+
+async def test_a_run_from_the_start_is_what_is_resumed_then(archive, tmp_path):
+    with serving(TREE) as site, serving({"/": page("a"), "/a": page()}) as other:
+        await archive(other.url)
+        await archive(site.url, workers=1, limit=2)
+        await archive(workers=1)
+        assert other.asked == ["/", "/a"]
+        assert sorted(site.asked) == sorted(TREE)
+
+
+def test_a_page_and_what_it_leads_to_are_stored_together_or_not_at_all(example):
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE links (url TEXT PRIMARY KEY)")
+        rows = example.Rows(database)
+        row = [(example.LINK, ("http://x/",)), (example.PAGE, ("too", "few"))]
+        with pytest.raises(sqlite3.Error):
+            rows.write([[(example.LINK, ("http://y/",))], row])
+        assert database.execute("SELECT * FROM links").fetchall() == []
+
+
 # -- the command, in a process of its own
 
 
@@ -363,10 +422,10 @@ def command(tmp_path: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
             process.kill()
 
 
-def ended(process: "subprocess.Popen[str]") -> str:
+def ended(process: "subprocess.Popen[str]", code: int = 0) -> str:
     """What it printed, when it has ended as it should."""
     printed, _ = process.communicate(timeout=30)
-    assert process.returncode == 0, printed
+    assert process.returncode == code, printed
     assert len(printed.splitlines()) < 30, "the progress bar floods what is no terminal"
     return printed
 
@@ -435,6 +494,108 @@ def test_a_signal_also_ends_the_server_that_the_example_started(tmp_path, number
     assert int(found["pages"]) == pages_in(tmp_path / "archive.db") > 0
     assert found["retries"] == found["failures"] == "0"
     assert int(found["left: known, not fetched"].replace(",", "")) > 0
+
+
+@CTRL_C
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["SIGINT", "SIGKILL"])
+def test_whatever_ends_it_the_rest_is_fetched_when_resumed(tmp_path, number):
+    pages = {
+        f"/{n}": page(*(str(2 * n + k) for k in (1, 2) if 2 * n + k < 400)) for n in range(400)
+    }
+    pages["/"] = page("0")
+    database = tmp_path / "archive.db"
+    with serving(pages) as site:
+        with command(tmp_path, "--url", site.url, "--delay", "0.004") as process:
+            wait_for_pages(database, 100)
+            os.killpg(process.pid, number)
+            process.wait(timeout=20)
+        before = pages_in(database)
+        assert 100 <= before < len(pages)
+        check(database)
+        already = len(site.asked)
+        with command(tmp_path, "--resume") as process:
+            found = summary(ended(process))
+        # No page that was stored is asked for again.
+        assert len(site.asked) - already == len(pages) - before
+        rows = select(database, "SELECT url, body FROM pages")
+        assert sorted(rows) == sorted((site.url + path, pages[path].body) for path in pages)
+    assert found["pages"] == str(len(pages) - before)
+    assert found["left: known, not fetched"] == "0"
+    check(database)
+
+
+@CTRL_C
+@pytest.mark.slow
+def test_the_standard_library_is_resumed_under_the_same_address(tmp_path):
+    database = tmp_path / "archive.db"
+    with command(tmp_path, "--limit", "5000") as process:
+        wait_for_pages(database, 100)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=20)
+    before = pages_in(database)
+    [(url,)] = select(database, "SELECT url FROM site")
+    # Its server ends by itself, since nobody is left who could end it.
+    deadline = time.monotonic() + 10
+    while not nobody_listens(url):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with command(tmp_path, "--resume", "--limit", "50") as process:
+        found = summary(ended(process))
+    assert (found["done"], found["pages"]) == (url, "50")
+    assert nobody_listens(url)
+    rows = select(database, "SELECT url, status FROM pages")
+    assert len(rows) == before + 50
+    assert all(row[0].startswith(url) and row[1] == 200 for row in rows)
+
+    port = int(url.rstrip("/").rpartition(":")[2])
+    with closing(socket.create_server(("127.0.0.1", port))):
+        with command(tmp_path, "--resume") as process:
+            [line] = ended(process, code=2).splitlines()
+    assert f"port {port}" in line
+
+
+def test_what_is_no_archive_is_not_resumed(tmp_path):
+    (tmp_path / "text.db").write_text("This is no database at all." * 100)
+    with closing(sqlite3.connect(tmp_path / "other.db")) as database:
+        database.execute("CREATE TABLE pages (url)")
+    for name in ("missing.db", "text.db", "other.db"):
+        with command(tmp_path, "--resume", "--db", name) as process:
+            [line] = ended(process, code=2).splitlines()
+        assert line.startswith(f"{name}: cannot go on: ")
+    assert not (tmp_path / "missing.db").exists()
+
+
+@CTRL_C
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_it_and_what_was_fetched_is_stored(tmp_path):
+    pages = {"/": page("hang", "1", "2"), "/1": page(), "/2": page()}
+    with serving(pages) as site:
+        site.hanging = {"/hang"}
+        with command(tmp_path, "--url", site.url, "--db", "site.db") as process:
+            site.wait_asked({"/hang", "/1", "/2"})
+            time.sleep(0.2)
+            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(timeout=10)
+        assert stored(tmp_path) == [site.url + path for path in ("/", "/1", "/2")]
+
+
+def wait_for_pages(database: Path, number: int) -> None:
+    deadline = time.monotonic() + 20
+    while pages_in(database) < number:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def check(database: Path) -> None:
+    """What is stored is noted as stored, and what a page leads to is known."""
+    marked = select(database, "SELECT url FROM links WHERE stored ORDER BY url")
+    assert marked == select(database, "SELECT url FROM pages ORDER BY url")
+    known = {url for (url,) in select(database, "SELECT url FROM links")}
+    for url, body in select(database, "SELECT url, body FROM pages"):
+        base = url.rpartition("/")[0]
+        assert {f"{base}/{link}" for link in re.findall("href='(.*?)'", body.decode())} <= known
 
 
 def pages_in(database: Path) -> int:

@@ -28,7 +28,7 @@ def printed_by(name: str) -> str:
 
 
 def test_every_short_example_is_under_sixty_lines():
-    for name in NAMES - {"archive_site.py"}:
+    for name in NAMES - {"archive_site.py", "archive_site_parts.py"}:
         assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) < 60, name
 
 
@@ -39,6 +39,7 @@ def test_every_example_is_run_by_a_test():
     run |= {
         path.name.removeprefix("test_example_") for path in ROOT.glob("tests/test_example_*.py")
     }
+    run.add("archive_site_parts.py")  # which archive_site.py imports
     assert run == NAMES
 
 

@@ -112,6 +112,5 @@ async def wrong(pool: Pool[str, int], job: Job[int]) -> None:
     Pool(Sizer, pool_size="4")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Pool(Sizer, mode=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Pool(int)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    Retry(5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     text: str = await job.wait()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     del text
