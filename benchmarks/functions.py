@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
-from time import perf_counter
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import aiometer
@@ -27,9 +27,9 @@ async def noop(number: int) -> int:
 async def tasker(n: int, collect: Callable[[Tasker, int], Awaitable[list[int]]]) -> float:
     """Run ``collect`` on an open tasker."""
     async with Tasker(limit=WORKERS, queue=UNBOUNDED) as it:
-        begun = perf_counter()
+        begun = process_time()
         results = await collect(it, n)
-        spent = perf_counter() - begun
+        spent = process_time() - begun
     require_all(results == list(range(n)), True)  # noqa: FBT003
     return spent / n * 1e6
 
@@ -54,7 +54,7 @@ async def channel(n: int) -> float:
                 place.append(await fn(*args))
                 done.set()
 
-    begun = perf_counter()
+    begun = process_time()
     results = []
     async with trio.open_nursery() as nursery:
         send, receive = trio.open_memory_channel[Any](math.inf)
@@ -71,7 +71,7 @@ async def channel(n: int) -> float:
                 await done.wait()
                 results.append(place[0])
     require_all(len(results), n)
-    return (perf_counter() - begun) / n * 1e6
+    return (process_time() - begun) / n * 1e6
 
 
 async def task_each(n: int) -> float:
@@ -83,22 +83,22 @@ async def task_each(n: int) -> float:
         async with limiter:
             results[number] = await noop(number)
 
-    begun = perf_counter()
+    begun = process_time()
     async with trio.open_nursery() as nursery:
         for number in range(n):
             nursery.start_soon(run, number)
     require_all(len(results), n)
-    return (perf_counter() - begun) / n * 1e6
+    return (process_time() - begun) / n * 1e6
 
 
 async def aiometer_all(n: int) -> float:
     """Let aiometer run all."""
-    begun = perf_counter()
+    begun = process_time()
     results = await aiometer.run_all(
         [partial(noop, number) for number in range(n)], max_at_once=WORKERS
     )
     require_all(len(results), n)
-    return (perf_counter() - begun) / n * 1e6
+    return (process_time() - begun) / n * 1e6
 
 
 async def asyncio_queue(n: int) -> float:
@@ -114,14 +114,14 @@ async def asyncio_queue(n: int) -> float:
 
     tasks = [asyncio.create_task(serve()) for _ in range(WORKERS)]
     await asyncio.sleep(0)
-    begun = perf_counter()
+    begun = process_time()
     futures = []
     for number in range(n):
         future = loop.create_future()
         queue.put_nowait((noop, (number,), future))
         futures.append(future)
     results = [await future for future in futures]
-    spent = perf_counter() - begun
+    spent = process_time() - begun
     for task in tasks:
         task.cancel()
     require_all(len(results), n)
