@@ -306,7 +306,9 @@ class Scheduler(Service):
             TypeError, ValueError: one of them is wrong, or the trigger has no date to come.
             Closed: the scheduler is not open.
         """
-        table = self._open()
+        table = self._schedules
+        if table is None or self._stage is not Stage.OPEN:
+            table = self._open()
         made = table.make(name, trigger)
         if fn is not None:
             if name in _OWN_NAMES:

@@ -291,7 +291,7 @@ class Job(Generic[T]):
         self._outcome = "done"
         self._result = value
         if self._waits is not None:
-            self._tell(outcome.Value(value))
+            self._tell()
 
     @trio.lowlevel.enable_ki_protection
     def settle(self, status: Status, error: Exception, unseen: Unseen | None = None) -> None:
@@ -311,19 +311,25 @@ class Job(Generic[T]):
         if self._unseen is not None:
             self._unseen.add(self)
         if self._waits is not None:
-            self._tell(outcome.Error(error))
+            self._tell()
 
-    def _tell(self, answer: outcome.Outcome[object]) -> None:
+    def _tell(self) -> None:
         """Wake who waits. A parked caller holds the only path to its job, which lets go of it."""
         waits, self._waits = self._waits, None
-        if isinstance(waits, dict):
+        if isinstance(waits, trio.lowlevel.Task):
+            trio.lowlevel.reschedule(waits, self._answer())
+        elif isinstance(waits, dict):
             for wake in waits.values():
                 wake()
         elif isinstance(waits, tuple):
             caller, raise_cancel = waits
             cancelled = self._outcome == "cancelled"
-            trio.lowlevel.reschedule(caller, outcome.capture(raise_cancel) if cancelled else answer)
-        elif isinstance(waits, trio.lowlevel.Task):
-            trio.lowlevel.reschedule(waits, answer)
+            answer = outcome.capture(raise_cancel) if cancelled else self._answer()
+            trio.lowlevel.reschedule(caller, answer)
         elif waits is not None:
             waits.job_ended(self)
+
+    def _answer(self) -> outcome.Outcome[object]:
+        if self._outcome == "done":
+            return outcome.Value(self._result)
+        return outcome.Error(self._result)

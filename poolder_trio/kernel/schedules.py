@@ -19,7 +19,7 @@ from poolder_trio.kernel.scheduled import Pending, Scheduled, Task
 from poolder_trio.policies.beat import beat
 from poolder_trio.policies.instants import AWARE
 from poolder_trio.policies.overdue import Overdue
-from poolder_trio.policies.triggers import Every, follows_the_wall, make_trigger
+from poolder_trio.policies.triggers import Every, follows_the_wall, interval, make_trigger
 from poolder_trio.verdicts import Exit, Reschedule, Stop
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Schedules:
         """Return the trigger that a value stands for; errors name the job."""
         if not isinstance(name, str) or not name:
             raise TypeError(f"a job's name must be a str, got {name!r} ({self.rules.where})")
+        if type(trigger) is float and 0.0 < trigger < math.inf:
+            return interval(trigger)  # what errors would be told costs more than this
         return make_trigger(trigger, self.rules.timezone, f"jobs[{name!r}]", self.rules.where)
 
     def schedule(
@@ -131,21 +133,8 @@ class Schedules:
         anchor, first = self._first(name, trigger)
         if not self.open:
             return
-        if entry is None:
-            assert fn is not None
-            entry = self._returning(Task(name, fn, args, self._contexts.take()))
-        elif fn is not None:
-            entry.task = Task(name, fn, args, self._contexts.take())
-        self._place(entry, trigger, anchor, first)
-
-    def _returning(self, task: Task) -> Scheduled:
-        """Return a job that is not scheduled: the one of its name of which something runs still."""
-        entry = self._removed.pop(task.name, None) if self._removed else None
-        if entry is None:
-            entry = Scheduled(self, task)
-        entry.task = task
-        self.table[task.name] = entry
-        return entry
+        task = None if fn is None else Task(name, fn, args, self._contexts.take())
+        self._place(entry, task, trigger, anchor, first)
 
     def declare(self, name: str, trigger: Trigger) -> None:
         """Schedule a job that was declared: one whose last date has passed is missed."""
@@ -205,10 +194,25 @@ class Schedules:
 
     @trio.lowlevel.enable_ki_protection
     def _place(
-        self, entry: Scheduled, trigger: Trigger, anchor: float | None, first: float
+        self,
+        entry: Scheduled | None,
+        task: Task | None,
+        trigger: Trigger,
+        anchor: float | None,
+        first: float,
     ) -> None:
-        if entry.ticket:
+        """Put a job on its agenda: a new one if there is no entry, as it was if no task."""
+        if entry is None:
+            assert task is not None
+            # One that was removed is the same job again, if something of it still runs.
+            entry = self._removed.pop(task.name, None) if self._removed else None
+            if entry is None:
+                entry = Scheduled(self, task)
+            self.table[task.name] = entry
+        elif entry.ticket:
             self._agenda(entry).drop(entry)
+        if task is not None:
+            entry.task = task
         if self._overdue:
             self._overdue.pop(entry, None)
         entry.trigger, entry.anchor, entry.due = trigger, anchor, first
@@ -234,20 +238,21 @@ class Schedules:
         """Return from when a trigger counts, if it does, and when it fires first."""
         if isinstance(trigger, Every) and trigger.start is None:
             anchor = trio.current_time()
-            return anchor, beat(trigger, anchor, anchor)
+            # Most have no jitter, and to ask what the first beat is costs more than to say it.
+            first = beat(trigger, anchor, anchor) if trigger.jitter else anchor + trigger.seconds
+            return anchor, first
         now = self.wall.now()
-        first = trigger.next(now)
-        if first is None:
+        date = trigger.next(now)
+        if date is None:
             raise NeverFires(
                 f"jobs[{name!r}] must have a date to come, got {trigger!r} at {now} "
                 f"({self.rules.where})"
             )
-        return None, _later(first, now.timestamp(), trigger)
+        return None, _later(date, now.timestamp(), trigger)
 
     def _next_beat(self, entry: Scheduled, due: float) -> float:
-        assert isinstance(entry.trigger, Every)
-        assert entry.anchor is not None
-        return beat(entry.trigger, entry.anchor, due)
+        # On this agenda are intervals that count from their anchor, and nothing else.
+        return beat(entry.trigger, entry.anchor, due)  # type: ignore[arg-type]  # as it says
 
     @trio.lowlevel.disable_ki_protection
     def _next_date(self, entry: Scheduled, due: float) -> float:
@@ -371,7 +376,7 @@ class Schedules:
         return run
 
     def _start(self, entry: Scheduled, pending: Job[Any] | None = None) -> None:
-        boxes = self._boxes(entry.name)
+        boxes = self._boxes(entry.task.name)
         if not boxes:  # those who could run it are gone
             self.crew.ledger.abandon(pending or entry.name)
         for box in boxes:

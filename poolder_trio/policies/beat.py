@@ -17,16 +17,17 @@ def beat(every: Every, anchor: float, after: float) -> float:
     drift. With jitter, how late it fires is a function of the seed and of n alone.
     """
     period = every.seconds
-    if after == anchor and not every.jitter:
-        return anchor + period
-    n = max(1, math.floor((after - anchor) / period) + 1)
+    n = int((after - anchor) / period) + 1 if after > anchor else 1
+    at = anchor + n * period
     # The division is rounded, so it can be off by one, to either side.
-    if n > 1 and anchor + (n - 1) * period > after:
-        n -= 1
-    elif anchor + n * period <= after:
+    if at <= after:
         n += 1
+        at = anchor + n * period
+    elif n > 1 and anchor + (n - 1) * period > after:
+        n -= 1
+        at = anchor + n * period
     if not every.jitter:
-        return anchor + n * period
+        return at
     # The beat before may be due already, and fire later than `after`.
     n = max(1, n - 1)
     while (at := anchor + n * period + _late(every, n)) <= after:

@@ -117,8 +117,11 @@ _TRIGGER = checks.Check(
 
 
 @lru_cache
-def _every(seconds: float) -> Every:
-    # Most intervals of a program are few numbers, and thousands of jobs may share each.
+def interval(seconds: float) -> Every:
+    """Return the trigger of an interval.
+
+    Those of a program are few numbers, and thousands of jobs may share each.
+    """
     return Every(seconds)
 
 
@@ -139,7 +142,7 @@ def make_trigger(
     """
     try:
         if type(value) is float:
-            return _every(value)
+            return interval(value)
         if isinstance(value, str):
             return Cron(value, timezone)
         if isinstance(value, timedelta):
