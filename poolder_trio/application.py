@@ -149,7 +149,7 @@ class Application(Service):
 
         Raises:
             TypeError, ValueError: an option is unknown or wrong, or a child is no component.
-            DuplicateName: two children have the same name.
+            DuplicateName: two children have the same name, or would be open under one.
         """
         where = type(self).__name__
         passed: dict[str, object] = dict(options)
@@ -166,6 +166,7 @@ class Application(Service):
                 )
         self.take(passed)
         self._members = self._make_members(where)
+        _refuse_doubles(self, where)
 
     @classmethod
     def from_toml(
@@ -188,7 +189,11 @@ class Application(Service):
             OSError: the file cannot be read.
             TypeError, ValueError, ImportError: the file, a variable or a child is wrong.
         """
-        options = configuration.read(path, os.environ if environ is None else environ)
+        options = configuration.read(path)
+        environ = os.environ if environ is None else environ
+        for variable, (name, value) in configuration.overrides(environ).items():
+            cls.OPTIONS[name](variable, value, "the environment")
+            options[name] = value
         try:
             return cls(**cast("ApplicationOptions", options))
         except (TypeError, ValueError) as error:
@@ -287,7 +292,9 @@ class Application(Service):
 
     async def _prepare(self, stack: AsyncExitStack) -> None:
         log = logging.getLogger("poolder_trio.application")
-        self._engine = self._family = Family(self._title, log, self._refuse_own_wait)
+        self._engine = self._family = Family(
+            self._title, log, self._refuse_own_wait, self._opening_of
+        )
         members = tuple(self._members.items())
         await self._family.open(members, stack, lambda: self._early_end is not None)
 
@@ -312,12 +319,30 @@ class Application(Service):
         self._stage = Stage.CLOSING
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    @staticmethod
+    def _opening_of(child: Service) -> object:
+        return child._stage, child._engine  # noqa: SLF001  # a component asks another of its kind
+
     def _refuse_own_wait(self, what: str) -> None:
         for child in self:
             if child._engine is not None:  # noqa: SLF001  # a component asks another of its kind
                 child._engine.refuse_own_wait(what)  # noqa: SLF001  # as above
 
     # -- for users
+
+    async def run(self, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
+        """Be open until it is closed, then leave the block, within ``grace``.
+
+        ``app = await nursery.start(Application(...).run)``, which returns when all children are
+        open; `poolder_trio.run` is this with signals.
+
+        Args:
+            task_status: what ``nursery.start`` passes.
+        """
+        async with self:
+            task_status.started(self)
+            assert self._family is not None
+            await self._family.told.wait()
 
     @property
     def report(self) -> ApplicationReport:
@@ -337,6 +362,34 @@ def _name_of(child: Service | type[Service]) -> str:
     kind = child if isinstance(child, type) else type(child)
     name = child.declared("name") if isinstance(child, type) else child.name
     return name if isinstance(name, str) else kind.__name__
+
+
+def _tree(app: Application, path: str) -> Iterator[tuple[str, Service]]:
+    for name, child in zip(app.names, app, strict=True):
+        yield f"{path}{name}", child
+        if isinstance(child, Application):
+            yield from _tree(child, f"{path}{name}.")
+
+
+def _refuse_doubles(app: Application, where: str) -> None:
+    """Raise `DuplicateName` if the components could not all be open at the same time."""
+    taken = {} if app.name is None else {app.name: "the application itself"}
+    paths: dict[int, str] = {}
+    for path, child in _tree(app, ""):
+        if id(child) in paths:
+            raise DuplicateName(
+                f"{path!r} and {paths[id(child)]!r} are the same component, which cannot be open "
+                f"twice: make a second one ({where})"
+            )
+        paths[id(child)] = path
+        if child.name is None:
+            continue
+        if child.name in taken:
+            raise DuplicateName(
+                f"{path!r} and {taken[child.name]} would both be open under the name "
+                f"{child.name!r}: give one of them another ({where})"
+            )
+        taken[child.name] = repr(path)
 
 
 def _made(kind: type[Service], options: Mapping[str, object], name: str, where: str) -> Service:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
+import sysconfig
 import traceback
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from poolder_trio._version import __version__
 from poolder_trio.application import Application
@@ -17,7 +19,7 @@ from poolder_trio.configuration import find
 from poolder_trio.kernel.notes import describe
 from poolder_trio.overview import overview
 from poolder_trio.policies import checks
-from poolder_trio.running import run
+from poolder_trio.running import Signals, run_to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 #: Exit codes: all that was accepted is finished; something was cut, or failed; nothing was run.
 DRAINED, CUT, WRONG = 0, 1, 2
 LEVELS = ("debug", "info", "warning", "error", "critical")
+#: Seconds for which signals go unheard after a run: an interpreter's end takes less.
+SETTLING = 1.0
 #: How many abandoned jobs of a component are named.
 NAMED = 3
 
@@ -42,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Raises:
         SystemExit: the arguments are wrong, or ask for help.
+        BaseExceptionGroup: what ended the application was no `Exception`, such as `SystemExit`.
     """
     asked = _parser().parse_args(arguments)
     logging.basicConfig(
@@ -52,15 +57,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app = load(asked.target)
         if asked.command == "check":
             lines = list(overview(app, datetime.now(timezone.utc), everything=asked.all))
-            print("\n".join(lines))  # noqa: T201  # it is what was asked for
+            encoding = sys.stdout.encoding or "utf-8"
+            text = "\n".join(lines).encode(encoding, "backslashreplace").decode(encoding)
+            print(text)  # noqa: T201  # it is what was asked for
             return DRAINED
         if asked.grace is not None:
             app.grace = asked.grace
-    except Exception as error:  # noqa: BLE001  # whatever the user's modules raise, in one line
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # of the user's modules, in one line
         _log.debug("target=%s is wrong", asked.target, exc_info=True)
         _say(f"poolder: {_in_one_line(error)}")
         return WRONG
-    return _run(app)
+    # If the command line is that of the process, all that is left of it is its end.
+    with Signals(settling=SETTLING if arguments is None else 0.0) as signals:
+        return _run(app, signals)
 
 
 def load(target: str) -> Application:
@@ -86,14 +95,14 @@ def load(target: str) -> Application:
     return found
 
 
-def _run(app: Application) -> int:
+def _run(app: Application, signals: Signals) -> int:
     try:
-        report = run(app)
+        report = run_to_the_end(app, signals)
     except Exception:  # noqa: BLE001  # it leaves the program, with what it cut
         traceback.print_exc()
-        _tell(app.report)
         return CUT
-    _tell(report)
+    finally:
+        _tell(app.report)  # also if what leaves is a SystemExit of a handler's
     return CUT if report.cut else DRAINED
 
 
@@ -121,24 +130,43 @@ def _lost(report: ShutdownReport[object]) -> Iterator[str]:
         yield f"abandoned {len(report.abandoned) - NAMED} more"
 
 
-def _in_one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120  # a prefix
+def _in_one_line(error: Exception | SystemExit) -> str:
+    kind = type(error).__name__
     theirs = [
-        frame
-        for frame in frames
-        if not frame.filename.startswith((ours, "<frozen")) and "importlib" not in frame.filename
+        frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame.filename)
     ]
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {text}"
-    if not theirs:
-        return text
-    return f"{type(error).__name__}: {text} ({theirs[-1].filename}:{theirs[-1].lineno})"
+    where = f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
+    is_plain = not theirs and not isinstance(error, (SyntaxError, SystemExit, RecursionError))
+    text = _text_of(error) if is_plain else f"{kind}: {_text_of(error)}{where}"
+    notes = getattr(error, "__notes__", ())
+    return " ".join("; ".join([text, *map(str, notes)]).split())
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error) or "no message"
+    except Exception as another:  # noqa: BLE001  # it is the user's, and must not hide where
+        return f"its text raises {type(another).__name__}"
+
+
+def _is_theirs(filename: str) -> bool:
+    """Tell whether a frame is of the user's: not of this package, nor of Python's library."""
+    ours, python = (
+        os.path.join(folder, "")  # noqa: PTH118  # a prefix
+        for folder in (os.path.dirname(__file__), sysconfig.get_path("stdlib"))  # noqa: PTH120
+    )
+    installed = tuple(
+        os.path.join(sysconfig.get_path(name), "")  # noqa: PTH118  # a prefix
+        for name in ("purelib", "platlib")
+    )
+    if filename.startswith((ours, "<frozen")):
+        return False
+    return filename.startswith(installed) or not filename.startswith(python)
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201  # a command line talks
+    with contextlib.suppress(OSError):  # nobody reads it any more: what is done is done
+        print(line, file=sys.stderr)  # noqa: T201  # a command line talks
 
 
 def _seconds(text: str) -> float:
@@ -152,13 +180,18 @@ def _seconds(text: str) -> float:
     return value
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, as the rest of the command line does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG, f"poolder: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="poolder", description="Run an Application, or look at it."
-    )
+    parser = _Parser(prog="poolder", description="Run an Application, or look at it.")
     parser.add_argument("--version", action="version", version=f"poolder_trio {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    both = argparse.ArgumentParser(add_help=False)
+    both = _Parser(add_help=False)
     both.add_argument("target", help="module:app, or a TOML file")
     both.add_argument(
         "--log-level",

@@ -85,12 +85,12 @@ def find(target: str, where: str) -> object:
     return found
 
 
-def read(path: str | os.PathLike[str], environ: Mapping[str, str]) -> dict[str, object]:
-    """Return the options that a file describes, overridden by the environment.
+def read(path: str | os.PathLike[str]) -> dict[str, object]:
+    """Return the options that a file describes.
 
     Raises:
         OSError: the file cannot be read.
-        TypeError, ValueError, ImportError: it, or a variable, is wrong; it says where.
+        TypeError, ValueError, ImportError: it is wrong; it says where.
     """
     where = os.fspath(path)
     try:
@@ -111,16 +111,16 @@ def read(path: str | os.PathLike[str], environ: Mapping[str, str]) -> dict[str, 
             name: described(_mapping(its, f"options.{name}", where), f"{where}: options.{name}")
             for name, its in _mapping(table["options"], "options", where).items()
         }
-    return {**options, **overrides(environ)}
+    return options
 
 
-def overrides(environ: Mapping[str, str]) -> dict[str, object]:
-    """Return the options that environment variables set.
+def overrides(environ: Mapping[str, str]) -> dict[str, tuple[str, object]]:
+    """Return, by the names of environment variables, the options that they set, and to what.
 
     Raises:
         ValueError: one of our prefix is unknown, or cannot be read.
     """
-    found: dict[str, object] = {}
+    found: dict[str, tuple[str, object]] = {}
     for variable, text in environ.items():
         if not variable.startswith(PREFIX):
             continue
@@ -129,7 +129,7 @@ def overrides(environ: Mapping[str, str]) -> dict[str, object]:
             known = [PREFIX + name.upper() for name in KEYS]
             raise ValueError(f"the environment has an unknown {variable}{hint(variable, known)}")
         try:
-            found[key] = _READERS[key](text)
+            found[variable] = key, _READERS[key](text)
         except ValueError:
             raise ValueError(f"{variable} must be {_FORMS[key]}, got {text!r}") from None
     return found
@@ -184,8 +184,9 @@ def _child(entry: object, where: str) -> object:
     found = find(target, where)
     if not (isinstance(found, type) and issubclass(found, Service)):
         raise TypeError(f"only a class of components takes options, got {found!r} ({where})")
+    made = described(options, where)
     try:
-        return found(**described(options, where))
+        return found(**made)
     except (TypeError, ValueError) as error:
         raise located(error, where) from error
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timezone
 from typing import TYPE_CHECKING
 
 from poolder_trio.application import Application
 from poolder_trio.kernel.marks import declared_triggers
-from poolder_trio.kernel.notes import describe
+from poolder_trio.kernel.notes import add_note, describe
 from poolder_trio.kernel.service import Service
+from poolder_trio.policies.instants import in_utc
 from poolder_trio.policies.triggers import Every, make_trigger
 from poolder_trio.pool import Pool
 from poolder_trio.scheduler import Scheduler
@@ -56,7 +56,12 @@ def _of(
         if name not in hidden and (everything or not is_default):
             yield f"{indent}    {name} = {describe(value)}"
     for name, trigger in schedules_of(component).items():
-        yield f"{indent}    fires {name}: {', '.join(firings(name, trigger, title, now))}"
+        try:
+            dates = ", ".join(firings(name, trigger, title, now))
+        except Exception as error:
+            add_note(error, f"when {name!r} of {title} fires next cannot be told")
+            raise
+        yield f"{indent}    fires {name}: {dates}"
     if isinstance(component, Application):
         for name, child in zip(component.names, component, strict=True):
             yield from _of(child, name, now, f"{indent}    ", everything=everything)
@@ -78,7 +83,8 @@ def firings(name: str, trigger: Trigger, where: str, now: datetime) -> Iterator[
     """Yield when a trigger fires next; an interval, as if it were scheduled now.
 
     Raises:
-        ValueError: it never does.
+        ValueError: it never does, or the trigger does not go forward.
+        TypeError: the trigger returns something else than a date.
     """
     if isinstance(trigger, Every) and trigger.start is None:
         yield f"every {trigger.seconds:g} s"
@@ -89,5 +95,10 @@ def firings(name: str, trigger: Trigger, where: str, now: datetime) -> Iterator[
     for _ in range(FIRINGS):
         if at is None:
             return
-        yield f"{at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
-        at = trigger.next(at)
+        date = in_utc("next(after)", at, type(trigger).__name__)
+        if date <= now:
+            raise ValueError(
+                f"next(after) must return a date after {now}, got {at} ({type(trigger).__name__})"
+            )
+        yield f"{date:%Y-%m-%d %H:%M:%S} UTC"
+        now, at = date, trigger.next(date)

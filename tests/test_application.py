@@ -32,6 +32,7 @@ from poolder_trio import (
     perform,
     whereis,
 )
+from poolder_trio.running import Signals
 from poolder_trio.testing import CancelAt
 
 if sys.version_info < (3, 11):
@@ -310,6 +311,21 @@ async def test_an_application_may_have_an_application():
             TypeError,
             "too late",
         ),
+        (
+            lambda: Application(Application(Tasker, name="inner")),
+            DuplicateName,
+            "'inner.job' and 'job' would both be open under the name 'job'",
+        ),
+        (
+            lambda: Application(Tasker(name="shop"), name="shop"),
+            DuplicateName,
+            "'shop' and the application itself would both be open",
+        ),
+        (
+            lambda: Application(shared := Tasker(), Application(shared, default_pool=False)),
+            DuplicateName,
+            "'Application.Tasker' and 'Tasker' are the same component",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_where_it_is_made(make, kind, text):
@@ -345,6 +361,51 @@ async def test_a_child_that_fails_to_start_takes_down_those_started_in_reverse_a
     for name in "abcd":
         with pytest.raises(LookupError):
             whereis(name)
+
+
+async def test_a_child_that_is_open_elsewhere_is_left_alone(autojump_clock):
+    shared = Tasker(limit=1)
+    async with Application(shared, default_pool=False):
+        for _ in range(3):
+            await shared.execute(trio.sleep, 1)
+        second = Application(shared)
+        with pytest.raises(ExceptionGroup) as caught:
+            async with second:
+                pytest.fail("it was entered")
+        assert caught.group_contains(RuntimeError, match="open already")
+        assert list(second.report.children) == ["job"]
+        await trio.testing.wait_all_tasks_blocked()
+        await shared.execute(trio.sleep, 1)
+    assert shared.report.completed == 4
+
+
+async def test_a_child_whose_name_is_taken_reports_nothing_of_its_last_opening(autojump_clock):
+    app = Application()
+    async with app:
+        await perform("job", trio.sleep, 1)
+    assert app.report.completed == 1
+    async with JobPool("job"):
+        with pytest.raises(ExceptionGroup):
+            async with app:
+                pytest.fail("it was entered")
+    assert app.report.completed == 0
+
+
+async def test_the_report_stays_when_a_child_is_opened_elsewhere(autojump_clock):
+    shared = Tasker()
+    app = Application(shared, default_pool=False)
+    async with app:
+        await shared.execute(trio.sleep, 1)
+    report, counts = app.report, app.statistics()
+    async with shared:
+        for _ in range(3):
+            await shared.execute(trio.sleep, 1)
+        shared.cancel()
+        app.close()
+        app.cancel()
+        assert (app.report, app.statistics()) == (report, counts)
+    assert (app.report, app.statistics()) == (report, counts)
+    assert not app.report.cut
 
 
 async def test_a_child_that_crashes_takes_the_application_down():
@@ -570,6 +631,30 @@ async def test_closed_while_it_opens_it_opens_no_more_children(autojump_clock):
     assert list(app.report.children) == ["job", "a", "b"]
 
 
+async def test_idle_can_be_waited_for_while_children_open(autojump_clock):
+    diary = Diary()
+    app = Application(Tasker(name="first"), diary.pool("a", seconds=2), diary.pool("b", seconds=2))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(app.run)
+        await trio.sleep(1)
+        await app["first"].execute(trio.sleep, 2)
+        await app.wait_idle()
+        assert trio.current_time() == pytest.approx(3)
+        app.close()
+
+
+async def test_run_as_a_task_it_ends_within_grace_of_being_closed(autojump_clock):
+    app = Application(Tasker, default_pool=False, grace=5)
+    async with trio.open_nursery() as nursery:
+        assert await nursery.start(app.run) is app
+        for seconds in (3, 30):
+            await app[Tasker].execute(trio.sleep, seconds)
+        await trio.sleep(1)
+        app.close()
+    assert trio.current_time() == pytest.approx(6)
+    assert (app.report.completed, app.report.cancelled, app.report.cut) == (1, 1, True)
+
+
 async def test_a_child_that_ended_by_itself_is_no_hindrance(autojump_clock):
     app = Application(MyPool, Tasker)
     async with app:
@@ -660,6 +745,66 @@ def test_run_returns_the_report_when_the_application_is_closed():
     report = poolder_trio.run(app, clock=virtual())
     assert report.completed == 1
     assert not report.cut
+
+
+def test_what_is_left_after_grace_of_being_closed_is_cut():
+    async def work():
+        await perform("job", trio.sleep, 100)
+        app.close()
+
+    class Begins(Scheduler):
+        async def handle_init(self):
+            await perform("job", work)
+
+    clock, app = virtual(), Application(Begins, grace=5.0)
+    report = poolder_trio.run(app, clock=clock)
+    assert clock.current_time() == pytest.approx(5)
+    assert (report.completed, report.cancelled, report.cut) == (1, 1, True)
+
+
+def test_signals_wake_nobody_when_trio_closes_what_they_wake_it_by():
+    class Looks(trio.abc.Instrument):
+        def task_exited(self, task):
+            fd = signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(fd)
+            fds.append(fd)
+
+    class Ends(Scheduler):
+        @every(1.0)
+        async def end(self):
+            app.close()
+
+    fds, app = [], Application(Ends)
+    poolder_trio.run(app, clock=virtual(), instruments=[Looks()])
+    assert fds[0] != -1
+    assert fds[-1] == -1
+
+
+def test_a_signal_after_the_first_that_finds_nothing_to_cancel_is_not_raised_again():
+    raised = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: raised.append(number))
+    try:
+        with Signals() as signals:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            assert trio.run(signals.next) is signal.SIGTERM
+        signals.pass_on()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert raised == []
+
+
+def test_a_signal_that_stopped_nothing_is_raised_again():
+    raised = []
+
+    before = signal.signal(signal.SIGTERM, lambda *_: raised.append(1))
+    try:
+        with Signals() as signals:
+            signal.raise_signal(signal.SIGTERM)
+        signals.pass_on()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert raised == [1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -864,6 +1009,11 @@ def test_the_environment_of_the_process_is_looked_at(toml, monkeypatch):
             TypeError,
             r"children\[0\]: .*did you mean 'limit'",
         ),
+        (
+            "children = [{use='poolder_trio:Tasker', queue={max=-1}}]",
+            ValueError,
+            r"^[^:]*: children\[0\].queue: max must be",
+        ),
         ("options = 3", TypeError, "options must be a table"),
         ("[options.jbo]\npool_size = 1", ValueError, "did you mean 'job'"),
         ("[options.job]\npoolsize = 1", TypeError, "did you mean 'pool_size'"),
@@ -892,9 +1042,11 @@ def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
 @pytest.mark.parametrize(
     ("variable", "text", "says"),
     [
+        ("POOLDER_TRIO_DEFAULT_POOL", "", "^POOLDER_TRIO_DEFAULT_POOL must be a str"),
+        ("POOLDER_TRIO_EXTRA_POOLS", "a,a", "^POOLDER_TRIO_EXTRA_POOLS must be .*different"),
         ("POOLDER_TRIO_POOL_SIZE", "many", "POOLDER_TRIO_POOL_SIZE must be an int >= 1, got"),
-        ("POOLDER_TRIO_POOL_SIZE", "0", "an int >= 1, got 0"),
-        ("POOLDER_TRIO_GRACE", "-1", "seconds >= 0"),
+        ("POOLDER_TRIO_POOL_SIZE", "0", "^POOLDER_TRIO_POOL_SIZE must be an int >= 1, got 0"),
+        ("POOLDER_TRIO_GRACE", "-1", "^POOLDER_TRIO_GRACE must be .*seconds >= 0, got -1"),
         ("POOLDER_TRIO_POOLSIZE", "3", "did you mean 'POOLDER_TRIO_POOL_SIZE'"),
         ("POOLDER_TRIO_CHILDREN", "os:system", "unknown POOLDER_TRIO_CHILDREN"),
     ],

@@ -210,6 +210,67 @@ def test_a_program_that_fails_ends_with_1_its_traceback_and_a_report(folder):
     assert code == 1
 
 
+LATE = """
+import atexit, signal, sys, trio
+from poolder_trio import Application, Scheduler, Tasker, every
+
+class Ends(Scheduler):
+    @every(0.01)
+    async def end(self):
+        app.close()
+
+class Named:
+    def __repr__(self):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        return "named"
+    async def __call__(self): ...
+
+class Cut(Scheduler):
+    async def handle_init(self):
+        for fn in (trio.sleep_forever, Named()):
+            await cut["Tasker"].execute(fn)
+    @every(0.01)
+    async def end(self):
+        cut.close()
+
+class Exits(Scheduler):
+    @every(0.01)
+    async def exit(self):
+        sys.exit(3)
+
+app = Application(Ends)
+cut = Application(Tasker(limit=1), Cut, default_pool=False, grace=0.0)
+exits = Application(Exits)
+atexit.register(signal.raise_signal, signal.SIGTERM)
+atexit.register(signal.raise_signal, signal.SIGINT)
+"""
+
+
+@pytest.mark.server
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals between processes")
+@pytest.mark.parametrize(("name", "expected"), [("app", 0), ("cut", 1)])
+def test_signals_that_come_after_the_end_change_neither_report_nor_exit_code(
+    folder, name, expected
+):
+    (folder / "late.py").write_text(LATE)
+    with Command(folder, "run", f"late:{name}") as command:
+        _, err, code = command.finish()
+    assert ("Tasker: abandoned named()" in err) is (name == "cut")
+    assert "Traceback" not in err
+    assert code == expected
+
+
+@pytest.mark.server
+def test_a_handler_that_exits_ends_the_program_with_1_and_a_report(folder):
+    (folder / "late.py").write_text(LATE)
+    with Command(folder, "run", "late:exits") as command:
+        _, err, code = command.finish()
+    assert "SystemExit: 3" in err
+    assert err.splitlines()[0].startswith("job: completed=0")
+    assert code == 1
+
+
 @pytest.mark.server
 def test_importing_the_package_configures_no_logging():
     code = (
@@ -265,6 +326,53 @@ def test_check_finds_a_schedule_that_never_fires(folder, capsys):
     assert "'party' never fires" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero ("),
+        ("5", "must be an aware datetime, such as datetime.now(timezone.utc), got 5 (Mine)"),
+        ("datetime(2100, 1, 1)", "must be an aware datetime"),
+        ("after", "must return a date after "),
+        ("after - timedelta(1)", "must return a date after "),
+    ],
+)
+def test_check_finds_a_trigger_that_the_scheduler_would_refuse(folder, capsys, returned, says):
+    (folder / "wrong.py").write_text(
+        "from datetime import datetime, timedelta\n"
+        "from poolder_trio import Application, Scheduler\n"
+        "class Mine:\n"
+        f"    def next(self, after): return {returned}\n"
+        "class Odd(Scheduler):\n"
+        "    jobs = {'party': Mine()}\n"
+        "    async def party(self): ...\n"
+        "app = Application(Odd)\n"
+    )
+    assert cli.main(["check", "wrong:app"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert says in err
+    assert err.endswith("; when 'party' of Odd fires next cannot be told\n")
+
+
+@pytest.mark.server
+def test_check_prints_what_its_output_cannot_encode_in_another_way(folder):
+    (folder / "wrong.py").write_text(
+        "from poolder_trio import Application, Tasker\n"
+        "app = Application(Tasker(name='snow\u2603'))\n",
+        encoding="utf-8",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "poolder_trio", "check", "wrong:app"],
+        cwd=folder,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stdout.endswith("    snow\\u2603: Tasker\n")
+
+
 def test_a_toml_file_is_a_target(folder, capsys):
     (folder / "pyproject.toml").write_text(
         '[tool.poolder-trio]\nchildren = ["shop:Counter"]\npool_size = 2\n'
@@ -283,7 +391,12 @@ def test_a_toml_file_is_a_target(folder, capsys):
         ("shop", "expected 'module:attribute', got 'shop'"),
         ("shop:number", "expected 'shop:number' to be an Application, got 5"),
         ("shop:Counter", "to be an Application, got <class 'shop.Counter'>"),
-        ("none.toml", "No such file or directory: 'none.toml'"),
+        ("none.toml", "poolder: [Errno 2] No such file or directory: 'none.toml'\n"),
+        ("folder.toml", "poolder: [Errno 21] Is a directory: 'folder.toml'\n"),
+        ("exits:app", "SystemExit: not today ("),
+        ("exits_well:app", "exits_well.py:2)"),
+        ("speechless:app", "Speechless: its text raises ZeroDivisionError ("),
+        ("unread:app", "unread.py:2)\n"),
         ("bad.toml", "bad.toml is no TOML file"),
         ("unknown.toml", "unknown key 'poolsize': did you mean 'pool_size'?"),
         ("broken:app", "broken.py:2"),
@@ -297,6 +410,13 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(folder, capsys, command, targ
     (folder / "broken.py").write_text("from poolder_trio import Tasker\nTasker(limit=0)\n")
     (folder / "imports.py").write_text("import not_there\n")
     (folder / "syntax.py").write_text("def\n")
+    (folder / "exits.py").write_text("import sys\nsys.exit('not\\ntoday')\n")
+    (folder / "exits_well.py").write_text("import sys\nsys.exit()\n")
+    (folder / "unread.py").write_text("import json\njson.loads('{')\n")
+    (folder / "speechless.py").write_text(
+        "class Speechless(Exception):\n    def __str__(self): return 1 / 0\nraise Speechless\n"
+    )
+    (folder / "folder.toml").mkdir()
     assert cli.main([command, target]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -333,7 +453,10 @@ def test_a_wrong_command_line_is_exit_code_2(folder, capsys, arguments, says):
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2
-    assert says in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("poolder: ")
+    assert says in err
 
 
 def test_it_says_its_version(capsys):

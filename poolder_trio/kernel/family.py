@@ -36,18 +36,29 @@ class Family:
         title: what the application is called.
         log: where it says what happens.
         refuse: raises if a handler of a child asks to wait for it, as `refuse_own_wait` does.
+        opening_of: returns what is another as soon as an opening of a component has begun.
     """
 
-    def __init__(self, title: str, log: Logger, refuse: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        title: str,
+        log: Logger,
+        refuse: Callable[[str], None],
+        opening_of: Callable[[Service], object],
+    ) -> None:
         self.title = title
         self.log = log
         #: Nothing is counted here, but by the children: see `total`.
         self.tally = Tally()
         self._refuse = refuse
+        self._opening_of = opening_of
         self.ended = trio_util.AsyncValue(False)  # noqa: FBT003  # its argument has no name
         #: Those that were opened, or whose opening has begun, in that order.
         self.members: dict[str, Service] = {}
-        self._told = trio.Event()
+        #: Set when the end begins for the children: when it is closed, or when they have ended.
+        self.told = trio.Event()
+        #: The reports of those that have ended, which may be opened elsewhere from then on.
+        self._final: dict[str, ShutdownReport[object]] = {}
         self._before: dict[str, tuple[int, int]] | None = None
         self._scope = trio.CancelScope()
 
@@ -65,15 +76,21 @@ class Family:
         # A task that waits, not one that is started when it is time: whoever closes may be a
         # handler, and a task that a handler starts must not wait for the handler's component.
         nursery.start_soon(self._close_in_reverse, name=f"{self.title}: closing")
-        stack.callback(self._told.set)
+        stack.callback(self.told.set)
         for name, child in children:
             if is_enough():
                 self.log.info("application=%s child=%s not opened", self.title, name)
                 continue
             self.members[name] = child
+            stack.callback(self._keep_report, name)
+            before = self._opening_of(child)
             try:
                 await stack.enter_async_context(child)
             except Exception as error:
+                if self._opening_of(child) == before:
+                    # Its opening did not begin: it is open elsewhere, or its name is taken. What
+                    # it counts is not of this opening, and it is not for us to close it.
+                    del self.members[name]
                 add_note(error, f"while {name!r}, a child of {self.title}, was opened")
                 raise
             self.log.info("application=%s child=%s opened", self.title, name)
@@ -98,7 +115,7 @@ class Family:
 
     def statistics(self) -> Statistics:
         """Return the counts of this moment, of all children together."""
-        each = [child.statistics() for child in self.members.values()]
+        each = [child.statistics() for _, child in self._live()]
         return self.total().statistics(
             sum(counts.running for counts in each), sum(counts.waiting for counts in each)
         )
@@ -118,15 +135,14 @@ class Family:
     def close(self) -> None:
         """Close the last child at once, and each other one when those after it have ended."""
         self._stopping()
-        self._told.set()
-        for child in reversed(self.members.values()):
+        self.told.set()
+        for _, child in self._live()[-1:]:
             child.close()
-            break
 
     def cancel(self) -> None:
         """Cancel all children, the last one first."""
         self._stopping()
-        for child in reversed(self.members.values()):
+        for _, child in reversed(self._live()):
             child.cancel()
 
     def refuse_own_wait(self, what: str) -> None:
@@ -139,14 +155,14 @@ class Family:
         while submitted != (now := self.statistics().submitted):
             submitted = now
             await trio.lowlevel.checkpoint()
-            for child in self.members.values():
+            for _, child in self._live():
                 await child.wait_idle()
 
     # -- the end
 
     def reports(self) -> dict[str, ShutdownReport[object]]:
         """Return what became of the jobs of each child."""
-        return {name: child.report for name, child in self.members.items()}
+        return {name: self._final.get(name) or child.report for name, child in self.members.items()}
 
     def has_cut(self) -> bool:
         """Tell whether jobs were cancelled or abandoned since the stop began."""
@@ -165,16 +181,24 @@ class Family:
                 for name, report in self.reports().items()
             }
 
+    def _live(self) -> list[tuple[str, Service]]:
+        return [(name, child) for name, child in self.members.items() if name not in self._final]
+
+    def _keep_report(self, name: str) -> None:
+        if name in self.members:
+            self._final[name] = self.members[name].report
+
     def _tell_all(self, act: Callable[[Service], None]) -> None:
-        for child in self.members.values():
+        for _, child in self._live():
             with contextlib.suppress(Closed):  # it may have ended by itself
                 act(child)
 
     async def _close_in_reverse(self) -> None:
-        await self._told.wait()
+        await self.told.wait()
         for name, child in reversed(tuple(self.members.items())):
-            child.close()
-            await child.wait_closed()
+            if name not in self._final:
+                child.close()
+                await child.wait_closed()
             self.log.info("application=%s child=%s closed", self.title, name)
         self.ended.value = True
 
