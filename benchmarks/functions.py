@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextvars import ContextVar
 from functools import partial
 from time import process_time
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ from poolder_trio import Tasker, await_many
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+
+_variable: ContextVar[int] = ContextVar("variable")
 
 
 async def noop(number: int) -> int:
@@ -43,6 +47,12 @@ async def mapped(it: Tasker, n: int) -> list[int]:
     """Map, and receive."""
     async with it.map(noop, range(n), ordered=True) as results:
         return [result async for result in results]
+
+
+async def submitted_with_a_variable(it: Tasker, n: int) -> list[int]:
+    """Do it where a context variable is set."""
+    _variable.set(n)
+    return await submitted(it, n)
 
 
 async def channel(n: int) -> float:
@@ -141,6 +151,10 @@ CONTESTS = [
             Contestant("nursery and CapacityLimiter", lambda n: trio.run(task_each, n), least=30),
             Contestant("aiometer.run_all", lambda n: trio.run(aiometer_all, n), least=20),
             Contestant("asyncio.Queue, Future", lambda n: asyncio.run(asyncio_queue(n)), least=1.0),
+            Contestant(
+                "Tasker, with a context variable",
+                lambda n: trio.run(tasker, n, submitted_with_a_variable),
+            ),
             Contestant("Tasker.map", lambda n: trio.run(tasker, n, mapped)),
         ],
     )
