@@ -14,7 +14,7 @@ import trio
 
 from benchmarks.harness import Contest, Contestant, require_all
 from benchmarks.workers import UNBOUNDED, WORKERS
-from poolder_trio import Tasker, await_many
+from poolder_trio import JobPool, Tasker, await_many
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,6 +33,16 @@ async def tasker(n: int, collect: Callable[[Tasker, int], Awaitable[list[int]]])
     async with Tasker(limit=WORKERS, queue=UNBOUNDED) as it:
         begun = process_time()
         results = await collect(it, n)
+        spent = process_time() - begun
+    require_all(results == list(range(n)), True)  # noqa: FBT003
+    return spent / n * 1e6
+
+
+async def performed(n: int) -> float:
+    """Hand all over at once to a pool with a name, then wait for all."""
+    async with JobPool(pool_size=WORKERS, queue=UNBOUNDED, name="all") as it:
+        begun = process_time()
+        results = await await_many(await it.async_perform_many(noop, range(n)))
         spent = process_time() - begun
     require_all(results == list(range(n)), True)  # noqa: FBT003
     return spent / n * 1e6
@@ -151,6 +161,9 @@ CONTESTS = [
             Contestant("nursery and CapacityLimiter", lambda n: trio.run(task_each, n), least=30),
             Contestant("aiometer.run_all", lambda n: trio.run(aiometer_all, n), least=20),
             Contestant("asyncio.Queue, Future", lambda n: asyncio.run(asyncio_queue(n)), least=1.0),
+            Contestant(
+                "JobPool.async_perform_many, await_many", lambda n: trio.run(performed, n), most=1.0
+            ),
             Contestant(
                 "Tasker, with a context variable",
                 lambda n: trio.run(tasker, n, submitted_with_a_variable),
