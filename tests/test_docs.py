@@ -9,10 +9,12 @@ not see make exceptions: ``<!-- only defined: why -->`` does not call its ``main
 
 import importlib
 import itertools
+import logging
 import re
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,6 +66,14 @@ def is_program(block: Block) -> bool:
     return "__main__" in block.code
 
 
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """A page may set what is logged: for itself, not for the tests after it."""
+    yield
+    logging.getLogger("poolder_trio").setLevel(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("own_logging")
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.stem)
 def test_blocks_run_and_print_what_the_page_says(page, capsys, monkeypatch):
     module = types.ModuleType(page.stem)
