@@ -344,8 +344,8 @@ class Tasker(Functions):
             inputs: any iterable or async iterable, endless ones included.
             key: a function from an input to its key, for ``limit_per_key`` and fair queues.
             ordered: whether results come in the order of the inputs, and not as they are done.
-            outcomes: whether results are ``outcome.Outcome`` objects; else the first failure
-                cancels the rest and leaves the block, in a group.
+            outcomes: whether results are ``outcome.Outcome`` objects, also of inputs that the queue
+                refused; else the first failure cancels the rest and leaves the block, in a group.
 
         Raises:
             TypeError: ``inputs`` is no iterable.

@@ -16,6 +16,7 @@ from poolder_trio import (
     JobNotDone,
     Queue,
     Tasker,
+    TooManyRequests,
     as_completed,
     await_many,
 )
@@ -339,3 +340,32 @@ async def test_cancelling_an_ended_job_does_nothing_and_a_waiter_is_told():
             tasker.cancel()
     with pytest.raises(JobAbandoned):
         waiting.result()
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_an_input_that_the_queue_refuses_is_an_outcome_like_others(ordered, autojump_clock):
+    queue = Queue(max=1, overflow="reject")
+    async with Tasker(limit=1, queue=queue) as tasker:
+        await tasker.execute(sleep_for, 1.5)
+        await tasker.execute(sleep_for, 0)  # the one that may wait
+        async with tasker.map(double, range(3), outcomes=True, ordered=ordered) as outcomes:
+            first = await outcomes.receive()
+            assert isinstance(first, outcome.Error)
+            assert isinstance(first.error, TooManyRequests)
+            await trio.sleep(2)
+            rest = [await outcomes.receive() for _ in range(2)]
+            with pytest.raises(trio.EndOfChannel):
+                await outcomes.receive()
+    # The second was read, and refused, when the first had been received.
+    assert isinstance(rest[0], outcome.Error)
+    assert rest[1] == outcome.Value(4)
+    assert tasker.report.dropped == 2
+
+
+async def test_without_outcomes_a_refused_input_leaves_the_block(autojump_clock):
+    async with Tasker(limit=1, queue=Queue(max=1, overflow="reject")) as tasker:
+        await tasker.execute(sleep_for, 1)
+        await tasker.execute(sleep_for, 0)
+        with pytest.RaisesGroup(TooManyRequests):
+            async with tasker.map(double, range(3)) as results:
+                await results.receive()

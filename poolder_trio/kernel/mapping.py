@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import outcome
 import trio
 
-from poolder_trio.errors import QueueFull
+from poolder_trio.errors import QueueFull, TooManyRequests
+from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.mailbox import NO_BOX
 from poolder_trio.kernel.outlet import Outlet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from contextlib import AbstractContextManager
     from types import TracebackType
-
-    from poolder_trio.kernel.job import Job
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -143,9 +143,14 @@ class Mapped(Generic[S, T]):
 
     async def _send(self, item: S) -> None:
         try:
-            job = self._submit_nowait(item)
-        except QueueFull:
-            job = await self._submit(item)
+            try:
+                job = self._submit_nowait(item)
+            except QueueFull:
+                job = await self._submit(item)
+        except TooManyRequests as refusal:
+            # What came of this input, like anything else that a queue drops.
+            job = Job(item, NO_BOX)
+            job.settle("dropped", refusal)
         self._follow(job)
 
     def _follow(self, job: Job[Any]) -> None:
