@@ -281,7 +281,7 @@ async def test_one_crash_too_many_leaves_the_block_and_carries_the_crashes(autoj
     (error,) = caught.value.exceptions
     assert [crash.args for crash in error.crashes] == [(0,), (1,), (2,)]
     assert isinstance(error.__cause__, ValueError)
-    assert "more than 2 crashes within 5 s" in str(error)
+    assert "more crashes than max_restarts=2 within 5 s" in str(error)
 
 
 async def test_crashes_that_come_slowly_never_escalate(autojump_clock, caplog):

@@ -962,3 +962,15 @@ async def test_a_lowered_limit_counts_what_was_just_handed_to_an_idle_worker(aut
             assert running == 2
         assert most == 2
         assert tasker.report.completed == 9
+
+
+async def test_the_log_says_of_a_function_that_it_failed_and_nothing_of_a_crash(caplog):
+    async def wrong() -> None:
+        raise ValueError("wrong")
+
+    async with Tasker(limit=1, restart=Restart(max_restarts=1)) as tasker:
+        await tasker.execute(wrong)
+    (record,) = caplog.records
+    assert record.getMessage() == "worker=Tasker[0] function=failed"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ValueError)

@@ -268,9 +268,10 @@ class Crew:
         self.ledger.tell("worker_crashed", seat.worker, error)
         what_now = self._crashes.record(error, self.clock())
         if what_now is not AfterCrash.ESCALATE:
-            self.log.error("worker=%s crashed, then=%s", seat.name, what_now.value, exc_info=error)
-            if self.limit is not None:
+            if self.limit is not None:  # it was a function that failed; its worker is as any other
+                self.log.error("worker=%s function=failed", seat.name, exc_info=error)
                 return True
+            self.log.error("worker=%s crashed, then=%s", seat.name, what_now.value, exc_info=error)
             if what_now is AfterCrash.RETIRE:
                 self.retire(seat)
             return what_now is AfterCrash.REPLACE
@@ -283,7 +284,10 @@ class Crew:
                 f"restart=Restart(max_restarts=...) {remedy} instead",
             )
             raise error
-        message = f"{self.name}: more than {rule.max_restarts} crashes within {rule.within:g} s"
+        message = (
+            f"{self.name}: more crashes than max_restarts={rule.max_restarts} "
+            f"within {rule.within:g} s"
+        )
         raise RestartLimitExceeded(message, self._crashes.counted) from error
 
     @trio.lowlevel.enable_ki_protection
