@@ -36,9 +36,7 @@ async def await_many(jobs: Iterable[Job[T]]) -> list[T]:
     for job in jobs:
         if job.place is not None:
             await job.wait_done()
-        # A call for each that is done would be most of what this costs.
-        done = job._outcome == "done"  # noqa: SLF001
-        results.append(job._result if done else job.result())  # noqa: SLF001
+        results.append(job.result())
     return results
 
 

@@ -30,7 +30,7 @@ class Task:
         name: str,
         fn: Callable[..., Awaitable[object]],
         args: tuple[object, ...],
-        context: Context | None,
+        context: Context,
     ) -> None:
         self.name = name
         self._fn = fn
@@ -49,7 +49,7 @@ class Scheduled:
     """A job with a trigger.
 
     Attributes:
-        task: what its next runs call.
+        name: of the job.
         ticket: its place on the agenda; 0: it is not to fire.
         anchor: when it was scheduled, by Trio's clock, if it is an interval that counts from then;
             ``None``: it goes by the wall clock.
@@ -59,12 +59,16 @@ class Scheduled:
     """
 
     __slots__ = (
+        "_args",
+        "_context",
+        "_fn",
         "_schedules",
+        "_task",
         "anchor",
         "due",
+        "name",
         "pending",
         "runs",
-        "task",
         "ticket",
         "trigger",
     )
@@ -73,17 +77,39 @@ class Scheduled:
     due: float
     trigger: Trigger
 
-    def __init__(self, schedules: Schedules, task: Task) -> None:
+    def __init__(
+        self,
+        schedules: Schedules,
+        name: str,
+        fn: Callable[..., Awaitable[object]],
+        args: tuple[object, ...],
+        context: Context,
+    ) -> None:
         self._schedules = schedules
-        self.task = task
+        self.name = name
+        self._fn = fn
+        self._args = args
+        self._context = context
         self.ticket = 0
         self.runs: tuple[Job[Any], ...] = ()
         self.pending: Job[Any] | None = None
+        self._task: Task | None = None
+
+    def runs_from_now_on(
+        self, fn: Callable[..., Awaitable[object]], args: tuple[object, ...], context: Context
+    ) -> None:
+        """Let the next runs call ``fn``."""
+        self._fn = fn
+        self._args = args
+        self._context = context
+        self._task = None
 
     @property
-    def name(self) -> str:
-        """The name of the job."""
-        return self.task.name
+    def task(self) -> Task:
+        """What the next runs call; most jobs wait for long before there is a first."""
+        if self._task is None:
+            self._task = Task(self.name, self._fn, self._args, self._context)
+        return self._task
 
     def job_ended(self, job: Job[Any]) -> None:
         """Note that a run has ended."""

@@ -15,7 +15,7 @@ from poolder_trio.kernel.agenda import Agenda
 from poolder_trio.kernel.contexts import Snapshots
 from poolder_trio.kernel.job import NO_RANK, Job
 from poolder_trio.kernel.notes import add_note
-from poolder_trio.kernel.scheduled import Pending, Scheduled, Task
+from poolder_trio.kernel.scheduled import Pending, Scheduled
 from poolder_trio.policies.beat import beat
 from poolder_trio.policies.instants import AWARE
 from poolder_trio.policies.overdue import Overdue
@@ -127,14 +127,9 @@ class Schedules:
             ValueError: it would never fire.
             LookupError, TypeError: there is nothing to run under this name.
         """
-        entry = self.table.get(name)
-        if fn is None and entry is None:
+        if fn is None and name not in self.table:
             fn, args = self._find(name)
-        anchor, first = self._first(name, trigger)
-        if not self.open:
-            return
-        task = None if fn is None else Task(name, fn, args, self._contexts.take())
-        self._place(entry, task, trigger, anchor, first)
+        self._place(name, fn, args, trigger, self._first(name, trigger))
 
     def declare(self, name: str, trigger: Trigger) -> None:
         """Schedule a job that was declared: one whose last date has passed is missed."""
@@ -195,28 +190,38 @@ class Schedules:
     @trio.lowlevel.enable_ki_protection
     def _place(
         self,
-        entry: Scheduled | None,
-        task: Task | None,
+        name: str,
+        fn: Callable[..., Awaitable[object]] | None,
+        args: tuple[object, ...],
         trigger: Trigger,
-        anchor: float | None,
-        first: float,
+        when: tuple[float | None, float],
     ) -> None:
-        """Put a job on its agenda: a new one if there is no entry, as it was if no task."""
-        if entry is None:
-            assert task is not None
-            # One that was removed is the same job again, if something of it still runs.
-            entry = self._removed.pop(task.name, None) if self._removed else None
-            if entry is None:
-                entry = Scheduled(self, task)
-            self.table[task.name] = entry
-        elif entry.ticket:
+        """Put a job on its agenda, which is new or was there before."""
+        if not self.open:
+            return
+        if name in self.table or (self._removed and name in self._removed):
+            entry = self._again(name, fn, args)
+        else:
+            assert fn is not None
+            entry = self.table[name] = Scheduled(self, name, fn, args, self._contexts.take())
+        entry.trigger = trigger
+        anchor, due = when
+        entry.anchor, entry.due = anchor, due
+        (self._by_date if anchor is None else self._steady).put(entry, due)
+
+    def _again(
+        self, name: str, fn: Callable[..., Awaitable[object]] | None, args: tuple[object, ...]
+    ) -> Scheduled:
+        """Return a job that there is, or one that was removed and of which something still runs."""
+        if name in self._removed:
+            self.table[name] = self._removed.pop(name)
+        entry = self.table[name]
+        if entry.ticket:
             self._agenda(entry).drop(entry)
-        if task is not None:
-            entry.task = task
-        if self._overdue:
-            self._overdue.pop(entry, None)
-        entry.trigger, entry.anchor, entry.due = trigger, anchor, first
-        (self._steady if anchor is not None else self._by_date).put(entry, first)
+        self._overdue.pop(entry, None)
+        if fn is not None:
+            entry.runs_from_now_on(fn, args, self._contexts.take())
+        return entry
 
     @trio.lowlevel.enable_ki_protection
     def _forget(self, entry: Scheduled) -> None:
@@ -237,7 +242,7 @@ class Schedules:
     def _first(self, name: str, trigger: Trigger) -> tuple[float | None, float]:
         """Return from when a trigger counts, if it does, and when it fires first."""
         if isinstance(trigger, Every) and trigger.start is None:
-            anchor = trio.current_time()
+            anchor = self.crew.clock()
             # Most have no jitter, and to ask what the first beat is costs more than to say it.
             first = beat(trigger, anchor, anchor) if trigger.jitter else anchor + trigger.seconds
             return anchor, first
@@ -376,7 +381,7 @@ class Schedules:
         return run
 
     def _start(self, entry: Scheduled, pending: Job[Any] | None = None) -> None:
-        boxes = self._boxes(entry.task.name)
+        boxes = self._boxes(entry.name)
         if not boxes:  # those who could run it are gone
             self.crew.ledger.abandon(pending or entry.name)
         for box in boxes:
