@@ -7,9 +7,9 @@
 With no address it archives the standard library of the Python that runs it, from a server of its
 own. Ctrl-C stops it: what was fetched is stored, and the summary says what is left. A page is
 stored in one transaction with what it leads to, so --resume goes on after any end, in the order
-found; it tries again what was given up. Without --resume all is fetched anew, and a page replaces its
-row. A redirect is a page, too. Links are followed within one scheme, host and port. It reads no
-robots.txt: use it on sites that are yours.
+found; it tries again what was given up. Without --resume all is fetched anew, and a page replaces
+its row. A redirect is a page, too. Links are followed within one scheme, host and port. It reads
+no robots.txt: use it on sites that are yours.
 """
 
 import argparse
