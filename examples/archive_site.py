@@ -29,8 +29,7 @@ from poolder_trio import Application, Batcher, Pool, Queue, Rate, Retry, Schedul
 from poolder_trio.verdicts import HALT, ErrorVerdict
 
 PAGE = "INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?, ?, ?, ?)"
-STORED = "UPDATE links SET stored = 1 WHERE url = ?"
-FAILURE = "INSERT INTO failures VALUES (?, ?, ?)"
+FAILURE = "INSERT OR REPLACE INTO failures VALUES (?, ?, ?)"
 Row = list[tuple[str, tuple[object, ...]]]  # statements that belong together, and their values
 
 
@@ -84,7 +83,7 @@ class Fetcher(Worker[str, None]):
         body, seconds = page.content, page.elapsed.total_seconds()
         values = (url, page.status_code, len(body), sha256, body, began, seconds)
         found = [(LINK, (link,)) for link in links]
-        await self.crawl.rows.push([(PAGE, values), (STORED, (url,)), *found])
+        await self.crawl.rows.push([(PAGE, values), *found])
         # Nothing is awaited from here on: what will be stored is what the pool counts as completed,
         # and no page is stored before the one that leads to it.
         self.crawl.bytes += len(body)

@@ -26,11 +26,14 @@ threading.Thread(target=server.serve_forever, daemon=True).start()
 print(server.server_port, flush=True)
 sys.stdin.read()"""
 SCHEMA = """
-DROP TABLE IF EXISTS site; CREATE TABLE site (id PRIMARY KEY, url TEXT, folder TEXT);
+DROP TABLE IF EXISTS site; CREATE TABLE site (url TEXT, folder TEXT);
 DROP TABLE IF EXISTS links; CREATE TABLE links (url TEXT PRIMARY KEY, stored INT DEFAULT 0);
-CREATE TABLE IF NOT EXISTS failures (url TEXT, error TEXT, failed_at REAL);
+CREATE TABLE IF NOT EXISTS failures (url TEXT PRIMARY KEY, error TEXT, failed_at REAL);
 CREATE TABLE IF NOT EXISTS pages (url TEXT PRIMARY KEY, status INT, size INT, sha256 TEXT,
                                   body BLOB, fetched_at REAL, seconds REAL);
+CREATE TRIGGER IF NOT EXISTS stored AFTER INSERT ON pages BEGIN
+    UPDATE links SET stored = 1 WHERE url = new.url; DELETE FROM failures WHERE url = new.url;
+END;
 """
 LINK = "INSERT OR IGNORE INTO links (url) VALUES (?)"
 LOOK = """SELECT status, count(*), sum(size) FROM pages GROUP BY status
@@ -116,16 +119,21 @@ def opened(
             database = sqlite3.connect(uri, uri=True, check_same_thread=False)
             stack.enter_context(closing(database))
             if options.resume:
-                ((url, folder),) = database.execute("SELECT url, folder FROM site")
+                begun = database.execute("SELECT url, folder FROM site").fetchone()
+                if begun is None:
+                    parser.exit(2, f"{options.db}: cannot go on: no archive was begun in it\n")
+                url, folder = begun
             else:
-                database.executescript(SCHEMA)
                 url = str(normalised(options.url or "http://127.0.0.1:0/"))
                 folder = None if options.url else sysconfig.get_path("stdlib")
             if folder:
                 url = stack.enter_context(served(folder, httpx.URL(url).port or 0))
-            with database:
-                database.execute("INSERT OR REPLACE INTO site VALUES (1, ?, ?)", (url, folder))
-                database.execute(LINK, (url,))
+            if not options.resume:
+                # All or nothing: until here, the archive that was in it could still be resumed.
+                database.executescript(f"BEGIN; {SCHEMA}")
+                with database:
+                    database.execute("INSERT INTO site VALUES (?, ?)", (url, folder))
+                    database.execute(LINK, (url,))
         except (sqlite3.Error, OSError, ValueError, httpx.InvalidURL) as error:
             aim = "go on" if options.resume else "begin"
             parser.exit(2, f"{options.db}: cannot {aim}: {error}\n")

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.grace is not None:
             app.grace = asked.grace
     except (Exception, SystemExit) as error:  # noqa: BLE001  # of the user's modules, in one line
-        _log.debug("target=%s is wrong", asked.target, exc_info=True)
+        _log.debug("target=%s event=refused", asked.target, exc_info=True)
         _say(f"poolder: {_in_one_line(error)}")
         return WRONG
     # If the command line is that of the process, all that is left of it is its end.

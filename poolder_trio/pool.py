@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import inspect
 import logging
 import math
 import sys
@@ -128,6 +129,16 @@ def _check_schedules(
                 f"got {worker.__name__} without one ({where})"
             )
     return triggers
+
+
+def _check_args(worker: type[Worker[Any, Any]], args: Mapping[str, object], where: str) -> None:
+    """Raise ``TypeError`` unless a worker can be started with ``args``."""
+    try:
+        inspect.signature(worker.handle_init).bind(worker, **args)
+    except TypeError as error:
+        raise TypeError(
+            f"args must fit {worker.__name__}.handle_init, got {dict(args)!r}: {error} ({where})"
+        ) from None
 
 
 class WorkerRef(Generic[M_contra, R_co]):
@@ -297,6 +308,7 @@ class Pool(Service, Generic[M, R]):
         self._triggers = _check_schedules(
             self.worker, self.schedules, self.timezone, type(self).__name__
         )
+        _check_args(self.worker, self.args, type(self).__name__)
 
     def __repr__(self) -> str:
         return f"<{self._title} of {self.worker.__name__}, {self._stage.name.lower()}>"

@@ -544,3 +544,21 @@ def test_descriptions_are_shared_and_what_they_build_is_not():
     first, second = Resizers(), Resizers()
     assert first.queue is second.queue
     assert first.queue.build() is not second.queue.build()
+
+
+class Connected(Worker[str, str]):
+    async def handle_init(self, *, host, port=80):
+        pass
+
+    async def handle_job(self, job):
+        return job
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [({}, "missing a required .*argument: 'host'"), ({"host": "x", "prot": 1}, "'prot'")],
+)
+def test_args_that_handle_init_does_not_take_are_refused_where_they_are_given(args, what):
+    with pytest.raises(TypeError, match=rf"args must fit Connected.handle_init.*{what}.*\(Pool\)"):
+        Pool(Connected, args=args)
+    Pool(Connected, args={"host": "x"})

@@ -433,7 +433,7 @@ def test_at_log_level_debug_the_traceback_of_what_is_wrong_is_logged(folder, cap
     assert record.exc_info[0] is ZeroDivisionError
     assert (record.name, record.message) == (
         "poolder_trio.application",
-        "target=broken:app is wrong",
+        "target=broken:app event=refused",
     )
 
 

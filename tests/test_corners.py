@@ -79,7 +79,7 @@ async def test_jobs_that_cannot_be_routed_go_to_a_live_worker_when_theirs_has_go
     assert pool.report.abandoned == ()
     assert pool.report.failed == 0
     assert len(seen) == 3
-    assert "cannot be routed" in caplog.text
+    assert "event=not-routable" in caplog.text
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 1000])

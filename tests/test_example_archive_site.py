@@ -376,6 +376,26 @@ async def test_what_was_given_up_is_tried_again_when_resumed(archive, tmp_path):
         assert site.asked.count("/") == site.asked.count("/good") == 1
     assert (found["pages"], found["failures"]) == ("2", "0")
     assert stored(tmp_path) == sorted(site.url + path for path in pages)
+    assert select(tmp_path / "site.db", "SELECT * FROM failures") == []
+
+
+async def test_what_is_given_up_again_and_again_is_noted_once(archive, tmp_path):
+    with serving({"/": page("bad"), "/bad": Answer(b"oh", 500)}) as site:
+        await archive(site.url)
+        await archive()
+        await archive()
+        noted = select(tmp_path / "site.db", "SELECT url FROM failures")
+        assert noted == [(f"{site.url}/bad",)]
+
+
+async def test_a_run_that_cannot_begin_leaves_what_can_be_resumed(archive, capsys):
+    with serving(TREE) as site:
+        await archive(site.url, workers=1, limit=3)
+        with pytest.raises(SystemExit):
+            await archive("http://127.0.0.1:port/")
+        found = await archive()
+        assert sorted(site.asked) == sorted(TREE)
+    assert found["left: known, not fetched"] == "0"
 
 
 async def test_a_run_from_the_start_is_what_is_resumed_then(archive, tmp_path):

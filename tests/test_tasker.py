@@ -971,6 +971,6 @@ async def test_the_log_says_of_a_function_that_it_failed_and_nothing_of_a_crash(
     async with Tasker(limit=1, restart=Restart(max_restarts=1)) as tasker:
         await tasker.execute(wrong)
     (record,) = caplog.records
-    assert record.getMessage() == "worker=Tasker[0] function=failed"
+    assert record.getMessage() == "worker=Tasker[0] event=function-failed"
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], ValueError)

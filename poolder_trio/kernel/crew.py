@@ -269,9 +269,11 @@ class Crew:
         what_now = self._crashes.record(error, self.clock())
         if what_now is not AfterCrash.ESCALATE:
             if self.limit is not None:  # it was a function that failed; its worker is as any other
-                self.log.error("worker=%s function=failed", seat.name, exc_info=error)
+                self.log.error("worker=%s event=function-failed", seat.name, exc_info=error)
                 return True
-            self.log.error("worker=%s crashed, then=%s", seat.name, what_now.value, exc_info=error)
+            self.log.error(
+                "worker=%s event=crashed then=%s", seat.name, what_now.value, exc_info=error
+            )
             if what_now is AfterCrash.RETIRE:
                 self.retire(seat)
             return what_now is AfterCrash.REPLACE
@@ -445,7 +447,7 @@ class Crew:
         except Exception:
             # A send to a seat asks no key; its job may have none. It goes on, as jobs of an ended
             # seat do: to a live one.
-            self.log.exception("job=%s: cannot be routed, goes to %s", item, self.live[0].name)
+            self.log.exception("job=%s event=not-routable worker=%s", item, self.live[0].name)
             return self.live[0].box
 
     # -- rest, pause and end

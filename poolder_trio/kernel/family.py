@@ -79,7 +79,7 @@ class Family:
         stack.callback(self.told.set)
         for name, child in children:
             if is_enough():
-                self.log.info("application=%s child=%s not opened", self.title, name)
+                self.log.info("application=%s child=%s event=not-opened", self.title, name)
                 continue
             self.members[name] = child
             stack.callback(self._keep_report, name)
@@ -93,7 +93,7 @@ class Family:
                     del self.members[name]
                 add_note(error, f"while {name!r}, a child of {self.title}, was opened")
                 raise
-            self.log.info("application=%s child=%s opened", self.title, name)
+            self.log.info("application=%s child=%s event=opened", self.title, name)
 
     def leave(self, grace: float) -> None:
         """Give what remains ``grace`` seconds, from now on."""
@@ -199,7 +199,7 @@ class Family:
             if name not in self._final:
                 child.close()
                 await child.wait_closed()
-            self.log.info("application=%s child=%s closed", self.title, name)
+            self.log.info("application=%s child=%s event=closed", self.title, name)
         self.ended.value = True
 
     def _finish(self) -> None:

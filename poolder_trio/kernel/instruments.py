@@ -40,4 +40,6 @@ class Instruments:
                 getattr(instrument, hook)(self._source, *args)
             except Exception:  # noqa: BLE001  # logged, with its traceback
                 self._watching.remove(instrument)
-                self._log.exception("instrument=%r hook=%s: removed, it raised", instrument, hook)
+                self._log.exception(
+                    "instrument=%r hook=%s event=raised then=removed", instrument, hook
+                )

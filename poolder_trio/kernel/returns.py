@@ -188,7 +188,9 @@ class Returns(Generic[T]):
                     self.release()
         except Exception:  # noqa: BLE001  # logged, and nothing is lost by it
             # One receiver's fault is not the others': its completions are results, below.
-            self._log.exception("reply_to=%r: send raised; read from results", line.reply_to)
+            self._log.exception(
+                "reply_to=%r event=send-raised then=read-from-results", line.reply_to
+            )
         finally:
             del self._lines[id(line.reply_to)]
             for completion in line.waiting:

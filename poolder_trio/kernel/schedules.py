@@ -411,7 +411,14 @@ class Schedules:
             self.missed += count
         else:
             self.skipped += count
-        self.crew.log.warning("job=%s %s=%d since=%s", name, why, count, since.isoformat())
+        self.crew.log.warning(
+            "component=%s job=%s %s=%d since=%s",
+            self.crew.name,
+            name,
+            why,
+            count,
+            since.isoformat(),
+        )
         self.crew.ledger.tell("schedule_missed", name, since, count, why)
 
     def _told(self, entry: Scheduled, due: float) -> datetime:

@@ -71,7 +71,7 @@ def warn(seat: Seat) -> None:
         return
     frames = traceback.StackSummary.extract(seat.task.iter_await_frames())
     seat.crew.log.warning(
-        "worker=%s job=%s: runs longer than overrun_warning allows\n%s",
+        "worker=%s job=%s event=overrun\n%s",
         seat.name,
         seat.in_hand(),
         "".join(frames.format()).rstrip(),
