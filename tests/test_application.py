@@ -684,8 +684,8 @@ async def test_it_logs_what_it_opens_and_closes(caplog):
     async with Application(MyPool, default_pool=False, name="shop") as app:
         app.close()
     assert [record.message for record in caplog.records] == [
-        "application=shop child=MyPool opened",
-        "application=shop child=MyPool closed",
+        "application=shop child=MyPool event=opened",
+        "application=shop child=MyPool event=closed",
     ]
 
 

@@ -115,12 +115,12 @@ def test_programs_run_and_print_what_the_page_says(page, block, tmp_path):
 
 
 @pytest.mark.once
-def test_the_page_of_benchmarks_says_what_is_demanded(monkeypatch):
+def test_the_page_of_benchmarks_says_and_draws_what_is_demanded_and_was_measured(monkeypatch):
     """Ratios only: figures of other kinds say more about the machine."""
     monkeypatch.syspath_prepend(DOCS.parent)  # benchmarks are not installed
     topics = importlib.import_module("benchmarks.__main__").TOPICS
     text = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
-    said = [line for line in text.splitlines() if re.search(r"x \|$", line)]
+    said = re.findall(r"^(\|.*x \|) [\d.]+x \|$", text, re.MULTILINE)
     demanded = [
         f"| `{topic}` | {contest.contestants[0].name} | {each.name} | {each.verdict(0, 0)[0]} |"
         for topic, contests in topics.items()
@@ -131,3 +131,5 @@ def test_the_page_of_benchmarks_says_what_is_demanded(monkeypatch):
     assert said == list(dict.fromkeys(demanded))
     for topic in topics:
         assert f"`{topic}`" in text.partition("## What is demanded")[0], topic
+    picture = importlib.import_module("benchmarks.bars").draw(text)
+    assert picture == (DOCS / "ratios.svg").read_text(encoding="utf-8"), "python -m benchmarks.bars"
