@@ -14,8 +14,8 @@ NAMES = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
 pytestmark = pytest.mark.server
 
 
-def printed_by(name: str) -> str:
-    """What an example prints, when it has ended as it should."""
+def printed_by(name: str, logged: str = "") -> str:
+    """What an example prints, when it has ended as it should, and logged nothing else."""
     ran = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / name],
         check=False,
@@ -23,7 +23,7 @@ def printed_by(name: str) -> str:
         text=True,
         timeout=60,
     )
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.returncode, re.sub(logged, "", ran.stderr)) == (0, "")
     return ran.stdout
 
 
@@ -33,9 +33,7 @@ def test_every_short_example_is_under_sixty_lines():
 
 
 def test_every_example_is_run_by_a_test():
-    run = set(
-        re.findall(r"printed_by\(\"(\w+\.py)\"\)", Path(__file__).read_text(encoding="utf-8"))
-    )
+    run = set(re.findall(r"printed_by\(\"(\w+\.py)\"", Path(__file__).read_text(encoding="utf-8")))
     run |= {
         path.name.removeprefix("test_example_") for path in ROOT.glob("tests/test_example_*.py")
     }
@@ -49,6 +47,10 @@ def test_the_readme_links_to_every_example_and_the_guide_to_those_that_move_here
     guide = (ROOT / "docs" / "moving.md").read_text(encoding="utf-8")
     linked = set(re.findall(r"\]\(\.\./examples/([^)]+)\)", guide))
     assert {name for name in NAMES if name.startswith("moving_from_")} <= linked <= NAMES
+
+
+#: What a schedule of a hundredth of a second may say of a machine that is busy.
+_LATE = r"component=Shop job=serve missed=.*\n"
 
 
 @pytest.mark.slow
@@ -145,7 +147,7 @@ def test_counter_server_counts_what_it_answers_and_refuses_the_rest():
 
 
 def test_program_ends_by_itself_and_nothing_is_lost_on_the_way_through_its_components():
-    *stored, store, clerks, shop = printed_by("program.py").splitlines()
+    *stored, store, clerks, shop = printed_by("program.py", _LATE).splitlines()
     assert stored == ["10 rows stored", "10 rows stored", "5 rows stored"]
     assert (store, clerks, shop) == ("Store: 25 done", "Clerks: 25 done", "Shop: 25 done")
 
