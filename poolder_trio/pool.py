@@ -132,12 +132,15 @@ def _check_schedules(
 
 
 def _check_args(worker: type[Worker[Any, Any]], args: Mapping[str, object], where: str) -> None:
-    """Raise ``TypeError`` unless a worker can be started with ``args``."""
+    """Raise ``TypeError`` unless a worker can be started with ``args``.
+
+    It names them and leaves out their values: among these may be secrets.
+    """
     try:
         inspect.signature(worker.handle_init).bind(worker, **args)
     except TypeError as error:
         raise TypeError(
-            f"args must fit {worker.__name__}.handle_init, got {dict(args)!r}: {error} ({where})"
+            f"args must fit {worker.__name__}.handle_init, got {[*args]}: {error} ({where})"
         ) from None
 
 

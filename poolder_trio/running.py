@@ -148,6 +148,8 @@ async def _main(app: Application, signals: Signals) -> ApplicationReport:
                 await app.run()
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
+        # Nothing is handled here: what leaves is what left the application's own block, without
+        # the group that this nursery has put around it.
         inner = unwrapped(group)
         raise inner from inner.__cause__
     finally:

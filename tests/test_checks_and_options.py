@@ -562,3 +562,9 @@ def test_args_that_handle_init_does_not_take_are_refused_where_they_are_given(ar
     with pytest.raises(TypeError, match=rf"args must fit Connected.handle_init.*{what}.*\(Pool\)"):
         Pool(Connected, args=args)
     Pool(Connected, args={"host": "x"})
+
+
+def test_values_of_args_are_not_shown_for_they_may_be_secrets():
+    with pytest.raises(TypeError, match="'password'") as raised:
+        Pool(Connected, args={"host": "x", "password": "hunter2"})
+    assert "hunter2" not in str(raised.value)
