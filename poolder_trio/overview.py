@@ -54,7 +54,9 @@ def _of(
         value = getattr(component, name)
         is_default = hasattr(library, name) and value == library.declared(name)
         if name not in hidden and (everything or not is_default):
-            yield f"{indent}    {name} = {describe(value)}"
+            # Of `args`, the names: their values may be secrets, and this goes into logs.
+            shown = ", ".join(value) or "{}" if name == "args" else describe(value)
+            yield f"{indent}    {name} = {shown}"
     for name, trigger in schedules_of(component).items():
         try:
             dates = ", ".join(firings(name, trigger, title, now))

@@ -313,6 +313,22 @@ def test_check_prints_all_options_when_asked(folder, capsys):
     assert "    default_pool = 'job'\n" in out
 
 
+def test_check_shows_the_names_of_args_and_not_what_may_be_secret(folder, capsys):
+    (folder / "broken.py").write_text(
+        "from poolder_trio import Application, Pool, Worker\n"
+        "class Mailer(Worker):\n"
+        "    async def handle_init(self, *, host, password): pass\n"
+        "    async def handle_job(self, job): pass\n"
+        "pool = Pool(Mailer, args={'host': 'x', 'password': 'hunter2'})\n"
+        "app = Application(pool, default_pool=False)\n",
+        encoding="utf-8",
+    )
+    assert cli.main(["check", "broken:app", "--all"]) == 0
+    printed = capsys.readouterr().out
+    assert "args = host, password\n" in printed
+    assert "hunter2" not in printed
+
+
 def test_check_finds_a_schedule_that_never_fires(folder, capsys):
     (folder / "wrong.py").write_text(
         "from datetime import datetime, timezone\n"
