@@ -12,7 +12,7 @@ import trio
 from poolder_trio.errors import QueueFull
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.functions import Functions
-from poolder_trio.kernel.job import NO_RANK, Job
+from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.returns import Completion, Ref, Returns
 from poolder_trio.kernel.runner import check_function
 from poolder_trio.policies import checks
@@ -296,7 +296,8 @@ class AsyncPool(Functions, Generic[S, T]):
         assert crew is not None
         box = crew.shared
         assert box is not None
-        job: Job[Any] = Job(self.callback, box, True, NO_RANK, (data,), self._contexts.take())  # noqa: FBT003
+        self._contexts.take()
+        job = record(self.callback, box, self._contexts.one, data)
         # Before it is sent: a task that never waits may have ended, and others after it, by the
         # time this goes on; and results come in the order in which tasks end.
         follow(job)

@@ -27,11 +27,11 @@ from poolder_trio.kernel.batches import Batches
 from poolder_trio.kernel.crew import Rules
 from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
 from poolder_trio.kernel.intake import Entry, Intake
-from poolder_trio.kernel.job import Rank
 from poolder_trio.kernel.parcel import Asked, Parcel
 from poolder_trio.kernel.runner import check_function
 from poolder_trio.kernel.seat import Woken
 from poolder_trio.kernel.service import Service
+from poolder_trio.kernel.terms import Terms
 from poolder_trio.policies import checks
 from poolder_trio.policies.queues import Queue
 from poolder_trio.policies.restart import Restart
@@ -195,7 +195,12 @@ class Batcher(Service, Generic[M, R]):
     instruments: Sequence[Instrument] = ()
 
     stack: AsyncExitStack
-    _crew: Batches | None = None
+    _crew: Batches | None  # as `Pool._post`
+
+    def take(self, passed: Mapping[str, object]) -> None:
+        """Set every option on this instance."""
+        super().take(passed)
+        self._crew = None
 
     @overload
     def __init__(self, handle_batch: None = None, **options: Unpack[BatcherOptions]) -> None: ...
@@ -444,7 +449,7 @@ class Batcher(Service, Generic[M, R]):
             crew.line.append(asked)
             return cast("R", await asked.answer())
         entry = self._entry(item)
-        asked = Asked(item, crew.in_window, Rank(entry.key))
+        asked = Asked(item, crew.in_window, Terms(awaited=True, key=entry.key))
         entry = Entry(asked, entry.key, entry.weight, front=False)
         if not crew.intake.accepting:
             await trio.lowlevel.checkpoint_if_cancelled()

@@ -17,7 +17,7 @@ from poolder_trio.errors import QueueFull
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.crew import Crew, Rules
 from poolder_trio.kernel.instruments import Instruments
-from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.ledger import Ledger
 from poolder_trio.kernel.post import Post
 from poolder_trio.kernel.replies import Info
@@ -25,6 +25,7 @@ from poolder_trio.kernel.routing import Router
 from poolder_trio.kernel.service import Service, Stage
 from poolder_trio.kernel.shared_state import SharedState
 from poolder_trio.kernel.state_workers import OwningWorker, SharingWorker, first_state
+from poolder_trio.kernel.terms import AWAITED
 from poolder_trio.kernel.transactions import Callbacks, Transactions
 from poolder_trio.policies import checks
 from poolder_trio.policies.broker import Broker
@@ -187,7 +188,7 @@ class GenPool(Service, Generic[S, M, R]):
     overrun_warning: float = math.inf
     instruments: Sequence[Instrument] = ()
 
-    _post: Post | None = None
+    _post: Post | None  # as `Pool._post`
     _crew: Crew
     _router: Router
     _callbacks: Callbacks
@@ -213,6 +214,11 @@ class GenPool(Service, Generic[S, M, R]):
             # They are called from code that Ctrl-C does not interrupt; they are user code.
             trio.lowlevel.disable_ki_protection(cast("Callable[..., object]", cls.declared(name)))
         _check_backend(cls.declared("backend"), cls.declared("shared_state"), cls.__name__)
+
+    def take(self, passed: Mapping[str, object]) -> None:
+        """Set every option on this instance."""
+        super().take(passed)
+        self._post = None
 
     def __init__(self, **options: Unpack[GenPoolOptions]) -> None:
         """Describe a server; entering it with ``async with`` opens it.
@@ -375,7 +381,7 @@ class GenPool(Service, Generic[S, M, R]):
 
     def route_again(self, item: object) -> Mailbox | None:
         """Return the mailbox, which all seats share; the server's crew calls this."""
-        message, key = (item.message, item.rank.key) if type(item) is Job else (item, None)
+        message, key = (item.message, item.terms.key) if type(item) is Job else (item, None)
         return self._router.route(message, key)
 
     # -- asking and telling
@@ -411,7 +417,7 @@ class GenPool(Service, Generic[S, M, R]):
             return cast("R", await post.call(request, key, priority))
         # As in `Pool.call`: what is left needs none of the layers below.
         box = next_box()
-        job: Job[R] = Job(request, box, True)  # noqa: FBT003
+        job: Job[R] = record(request, box, AWAITED)
         if len(box.line) < box.bound:
             box.line.append(job)
         elif not await post.deliver(box, job):

@@ -12,7 +12,7 @@ import trio
 from poolder_trio.kernel.calls import Calls
 from poolder_trio.kernel.delayed import Delayed, Timer
 from poolder_trio.kernel.wall import CLOCK, WallClock
-from poolder_trio.kernel.workers import OpenRunner, WorkerInfo, infos, queued
+from poolder_trio.kernel.workers import WorkerInfo, infos, queued
 from poolder_trio.policies import checks
 from poolder_trio.policies.daytime import ZONE, zone_of
 from poolder_trio.policies.restart import Restart
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from poolder_trio.kernel.crew import Crew
     from poolder_trio.kernel.job import Call, Job
-    from poolder_trio.kernel.seat import Seat
     from poolder_trio.kernel.wall import Clock
 
     Ts = TypeVarTuple("Ts")
@@ -426,10 +425,6 @@ class JobPool(Tasker):
         crew = await super()._start(nursery)
         self._delayed = Delayed(crew, self._sending(), self._wall, zone_of(self.timezone))
         return crew
-
-    def employ(self, seat: Seat) -> OpenRunner:
-        """Return what runs functions on a seat; the crew calls this."""
-        return OpenRunner(seat, self.retry, self.hibernate_after, self.handle_error, self._run)
 
     def close(self) -> None:
         """Accept no more. What was accepted is finished; timers are abandoned."""

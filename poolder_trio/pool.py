@@ -16,13 +16,14 @@ from poolder_trio.kernel import inside
 from poolder_trio.kernel.accounts import ScheduleStatistics, with_firings
 from poolder_trio.kernel.crew import Crew, Rules
 from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
-from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.ledger import Ledger
 from poolder_trio.kernel.post import Post
 from poolder_trio.kernel.routing import Router
 from poolder_trio.kernel.schedules import Rules as Scheduling
 from poolder_trio.kernel.schedules import Schedules
 from poolder_trio.kernel.service import Service
+from poolder_trio.kernel.terms import AWAITED
 from poolder_trio.kernel.wall import CLOCK, WallClock
 from poolder_trio.policies import checks
 from poolder_trio.policies.daytime import ZONE
@@ -283,8 +284,9 @@ class Pool(Service, Generic[M, R]):
     instruments: Sequence[Instrument] = ()
 
     _component = "pool"
-    _post: Post | None = None
-    _router: Router | None = None
+    # As `Functions._box`: a class has none of these, to find them faster.
+    _post: Post | None
+    _router: Router | None
     _crew: Crew
     _schedules: Schedules | None = None
 
@@ -292,6 +294,11 @@ class Pool(Service, Generic[M, R]):
         super().__init_subclass__(**kwargs)
         worker = cls.declared("worker") if hasattr(cls, "worker") else None
         _check_schedules(worker, cls.declared("schedules"), cls.declared("timezone"), cls.__name__)
+
+    def take(self, passed: Mapping[str, object]) -> None:
+        """Set every option on this instance."""
+        super().take(passed)
+        self._post = self._router = None
 
     def __init__(
         self, worker: type[Worker[M, R]] | None = None, **options: Unpack[PoolOptions]
@@ -401,7 +408,7 @@ class Pool(Service, Generic[M, R]):
         if type(item) is not Job:
             return self._router.route(item, None)
         # What has arguments is a firing of the schedules: its name is its key.
-        key = item.rank.key if item.args is None else cast("str", item.subject)
+        key = item.terms.key if item.args is None else cast("str", item.subject)
         return self._router.route(item.subject, key)
 
     # -- for users to override
@@ -492,7 +499,7 @@ class Pool(Service, Generic[M, R]):
             return cast("R", await post.call(request, key, priority))
         # What is left needs none of the layers below: this is a third of the cost of a call.
         box = next_box()
-        job: Job[R] = Job(request, box, True)  # noqa: FBT003
+        job: Job[R] = record(request, box, AWAITED)
         if len(box.line) < box.bound:
             box.line.append(job)
         elif not await post.deliver(box, job):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar, ca
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.contexts import refers_to
 from poolder_trio.kernel.functions import Functions
-from poolder_trio.kernel.job import NO_RANK, Job
+from poolder_trio.kernel.job import Job
 from poolder_trio.policies import checks
 
 if TYPE_CHECKING:
@@ -219,16 +219,27 @@ class Tasker(Functions):
         box = self._box
         line = box.line
         if len(line) < box.bound and key is None and priority is None:
-            # What is left needs none of the layers below: they cost as much as the job.
+            # What is left needs none of the layers below: they cost as much as the job. So does
+            # the call of a function that would do what is done here.
             if fn is not self._checked:
                 self._check(fn)
             contexts, context = self._contexts, copy_context()
             if context:
                 if refers_to(context)[-1] is not contexts.variables:
                     contexts.take()
-            elif contexts.last:
+            elif not contexts.is_empty:
                 contexts.take()
-            job: Job[Any] = Job(fn, box, True, NO_RANK, args, contexts.last)  # noqa: FBT003
+            job: Job[Any] = Job()
+            job.message = fn
+            job.place = box
+            if len(args) == 1:
+                job.given = args[0]  # type: ignore[misc]  # it has one
+                job.terms = contexts.one
+            else:
+                job.given = args
+                job.terms = contexts.others
+            job.attempt = 0
+            job.waits = None
             line.append(job)
             return job
         sent = self._sending().send_nowait(self._call(fn, args), key, priority, awaited=True)

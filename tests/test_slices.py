@@ -3,7 +3,7 @@
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from poolder_trio.policies.slices import SLICES, next_stride
+from poolder_trio.policies.slices import SLICES, Slice, next_stride
 
 strides = st.integers(1, 32)
 counts = st.integers(1, 10**6)
@@ -54,3 +54,14 @@ def test_jobs_of_one_length_overrun_a_slice_by_less_than_one_of_them(share, leng
         done += stride
         spent = done * length
     assert spent - share <= length * (1 + 1e-9)
+
+
+@given(st.sampled_from([0.0, 0.001, 0.005, 0.050]), st.floats(1e-7, 0.1), st.floats(0, 1e6))
+def test_a_slice_is_over_when_its_length_has_passed_and_no_earlier(length, job, now):
+    share, begun, stride = Slice(now, length), now, 1
+    while True:
+        now += stride * job
+        stride, spent = share.next_stride(stride, now), now - begun
+        assert bool(stride) == (spent < length)
+        if not stride:
+            return

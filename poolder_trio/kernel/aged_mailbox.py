@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from poolder_trio.kernel.crew import Crew
-    from poolder_trio.kernel.job import Job, Rank
+    from poolder_trio.kernel.job import Job
+    from poolder_trio.kernel.terms import Terms
     from poolder_trio.kernel.timers import Timer
     from poolder_trio.policies.aged import Drop
     from poolder_trio.policies.queues import Queue
@@ -97,9 +98,9 @@ class AgedMailbox(Mailbox):
 
     # -- where there is something to look at
 
-    def _let_wait(self, item: object, rank: Rank) -> None:
+    def _let_wait(self, item: object, terms: Terms) -> None:
         now = trio.current_time()
-        drops = self._aged.arrive(item, now, key=rank.key, priority=rank.priority)
+        drops = self._aged.arrive(item, now, key=terms.key, priority=terms.priority)
         # A rule that refuses drops nothing else.
         refused = bool(drops) and drops[-1].rule == self.room.overflow
         if refused and self.room.overflow == "wait":

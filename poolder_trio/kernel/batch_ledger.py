@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 
 from poolder_trio.errors import JobAbandoned, JobCancelled, TooManyRequests
-from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.ledger import Ledger
 from poolder_trio.kernel.notes import add_note, describe
 from poolder_trio.kernel.parcel import Asked
+from poolder_trio.kernel.terms import AWAITED, SENT
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -75,7 +76,7 @@ class BatchLedger(Ledger):
         self.tally.failed += len(parcel)
         for asked in parcel.callers:
             asked.settle(status, error)
-        job.awaited = any(not asked.left for asked in parcel.callers)
+        job.terms = AWAITED if any(not asked.left for asked in parcel.callers) else SENT
         job.settle(status, error)
         self.crew.ended_batch(parcel)
         self.tell("job_failed", job, error)
@@ -119,9 +120,9 @@ class BatchLedger(Ledger):
         """End an item that a queue's rule dropped or refused."""
         self.tally.dropped += 1
         error = TooManyRequests(rule, waited=None, waiting=waiting)
-        record = item if type(item) is Asked else Job(item, self.crew.in_window)
-        record.settle("dropped", error)
-        self.tell("job_dropped", record, rule)
+        job = item if type(item) is Asked else record(item, self.crew.in_window)
+        job.settle("dropped", error)
+        self.tell("job_dropped", job, rule)
 
     @trio.lowlevel.enable_ki_protection
     def done(self, count: int, callers: Sequence[Asked]) -> None:

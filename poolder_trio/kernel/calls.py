@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from poolder_trio.kernel.job import NO_RANK, Call, Job
+from poolder_trio.kernel.job import Call, Job
+from poolder_trio.kernel.terms import ONE, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,7 +44,18 @@ class Calls(Sequence[Call]):
         fn, context = self._fn, self._context
         return (Call(fn, (each,), context) for each in self._inputs)
 
-    def jobs(self, box: Mailbox) -> list[object]:
-        """Return a record of each call, which waits in ``box`` and somebody awaits."""
-        fn, context = self._fn, self._context
-        return [Job(fn, box, True, NO_RANK, (each,), context) for each in self._inputs]  # noqa: FBT003
+    def jobs(self, box: Mailbox, *, awaited: bool) -> list[object]:
+        """Return a record of each call, which waits in ``box``."""
+        fn, terms = self._fn, Terms(awaited, ONE, self._context)
+        jobs: list[object] = []
+        for each in self._inputs:
+            # What `record` does, without the call.
+            job: Job[Any] = Job()
+            job.message = fn
+            job.place = box
+            job.terms = terms
+            job.given = each
+            job.attempt = 0
+            job.waits = None
+            jobs.append(job)
+        return jobs

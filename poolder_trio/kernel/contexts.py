@@ -6,6 +6,8 @@ from contextvars import Context, copy_context
 from gc import get_referents
 from typing import TYPE_CHECKING
 
+from poolder_trio.kernel.terms import ALL, ONE, Terms
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -49,21 +51,30 @@ class Snapshots:
 
     Attributes:
         last: the copy that was taken last.
+        one, others: the terms of awaited jobs that were submitted in it, with one argument or not.
+        is_empty: whether it has no variables.
         variables: what it refers to last; as long as the current context does, it is alike.
     """
 
-    __slots__ = ("last", "variables")
+    __slots__ = ("is_empty", "last", "one", "others", "variables")
 
     def __init__(self) -> None:
-        self.last = Context()
-        self.variables = refers_to(self.last)[-1]
+        self._keep(Context())
+
+    def _keep(self, context: Context) -> None:
+        self.last = context
+        self.variables = refers_to(context)[-1]
+        self.one = Terms(True, ONE, context)  # noqa: FBT003
+        self.others = Terms(True, ALL, context)  # noqa: FBT003
+        self.is_empty = not context
 
     def take(self) -> Context:
         """Return a copy of the current context, or the last one, which is alike."""
         context = copy_context()
         variables = refers_to(context)[-1]
         if variables is not self.variables:
-            self.variables = variables
-            if not alike(context, self.last):
-                self.last = context
+            if alike(context, self.last):
+                self.variables = variables
+            else:
+                self._keep(context)
         return self.last

@@ -6,7 +6,7 @@ import heapq
 import math
 from collections import Counter
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import attrs
 import trio
@@ -95,6 +95,7 @@ class Crew:
         closing: nothing more is accepted; the workers leave once the crew is idle.
     """
 
+    SEAT: ClassVar[type[Seat]] = Seat
     #: Whether a worker that has been idle for long leaves, or rests and goes on.
     leaves_to_rest = True
 
@@ -161,7 +162,7 @@ class Crew:
                 index = gap
                 break
         box = self.shared or mailbox(self, self.rules.queue, paused=self.paused)
-        seat = Seat(self, index, box)
+        seat = self.SEAT(self, index, box)
         if index < len(self.seats):
             self.seats[index] = seat
         else:

@@ -13,7 +13,8 @@ import trio
 from poolder_trio.abc import Executor, Instrument
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.contexts import Snapshots
-from poolder_trio.kernel.crew import Crew, Rules
+from poolder_trio.kernel.crew import Rules
+from poolder_trio.kernel.function_seat import FunctionCrew
 from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
 from poolder_trio.kernel.job import Call, Job
 from poolder_trio.kernel.ledger import Ledger
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from poolder_trio.abc import Run
+    from poolder_trio.kernel.crew import Crew
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.seat import Seat
     from poolder_trio.verdicts import Backoff, ErrorVerdict
@@ -95,17 +97,18 @@ class Functions(Service):
     _run: Run | None = None
     #: The maps that are open: they look at the limit, too.
     _maps: set[Mapped[Any, Any]]
+    # CPython finds an attribute of an instance faster where the class has none of that name.
     #: Where functions may be put by hand; `NO_BOX` where there is more to it.
-    _box: Mailbox = NO_BOX
+    _box: Mailbox
     #: The last function that was found to be one that can run here.
-    _checked: object = _NONE_YET
+    _checked: object
     #: The contexts of those who submit.
     _contexts: Snapshots
 
     def take(self, passed: Mapping[str, object]) -> None:
         """Set every option on this instance."""
         super().take(passed)
-        self._contexts = Snapshots()
+        self._box, self._checked, self._contexts = NO_BOX, _NONE_YET, Snapshots()
 
     def __setattr__(self, name: str, value: object) -> None:
         if name not in self.LIMITS:
@@ -158,7 +161,7 @@ class Functions(Service):
             limit_per_key=self.limit_per_key,
             bounded=self.BOUNDED,
         )
-        crew = Crew(self._title, self, rules, nursery, Ledger(instruments), log)
+        crew = FunctionCrew(self._title, self, rules, nursery, Ledger(instruments), log)
         records = bool(self.instruments)
         router = Router(crew, None, None, may_be_quick=not records)
         self._crew, self._engine, self._router, self._maps = crew, crew, router, set()

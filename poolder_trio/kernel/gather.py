@@ -36,7 +36,7 @@ async def await_many(jobs: Iterable[Job[T]]) -> list[T]:
     for job in jobs:
         if job.place is not None:
             await job.wait_done()
-        results.append(job.result())
+        results.append(job.value if job.ending == "done" else job.result())
     return results
 
 

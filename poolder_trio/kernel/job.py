@@ -12,13 +12,15 @@ from poolder_trio.errors import JobNotDone
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.notes import describe
 from poolder_trio.kernel.scheduled import Task
+from poolder_trio.kernel.terms import MESSAGE, ONE, SENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
     from contextvars import Context
     from typing import NoReturn, TypeAlias
 
     from poolder_trio.kernel.mailbox import Mailbox
+    from poolder_trio.kernel.terms import Terms
     from poolder_trio.kernel.unseen import Unseen
 
     RaiseCancel: TypeAlias = Callable[[], NoReturn]
@@ -86,24 +88,6 @@ class Call:
         return f"{name}({', '.join(map(describe, self.args))})"
 
 
-class Rank:
-    """What a queue's order and its rules ask about a job."""
-
-    __slots__ = ("key", "priority", "since")
-
-    def __init__(
-        self, key: Hashable = None, priority: float = 0, since: float | None = None
-    ) -> None:
-        self.key = key
-        self.priority = priority
-        #: When it was put in, in seconds of Trio's clock; ``None`` where no rule asks.
-        self.since = since
-
-
-#: Shared by all jobs of which nothing is asked.
-NO_RANK = Rank()
-
-
 class Job(Generic[T]):
     """A handle on work that was accepted: how far it is, what came of it, a way to cancel it.
 
@@ -112,49 +96,35 @@ class Job(Generic[T]):
         attempt: how many tries have begun.
     """
 
+    # There is no ``__init__``: CPython's detour to that of a class with slots costs as much as all
+    # else that is done to accept a job. `record` makes one, or whoever cannot afford a call.
     __slots__ = (
         "__weakref__",
-        "_outcome",
-        "_result",
         "_unseen",
-        "_waits",
-        "args",
         "attempt",
-        "awaited",
-        "context",
+        "ending",
+        "given",
         "message",
         "place",
-        "rank",
+        "terms",
+        "value",
+        "waits",
     )
 
-    _outcome: Status
-    _result: Any  # a T, or the exception; a cast would be a call for each job
+    message: object
+    #: What ``message`` is called with, if it is a function, in the form that ``terms`` say.
+    given: object
+    terms: Terms
+    #: Where it is; ``None``: it has ended.
+    place: Place | None
+    attempt: int
+    #: The one caller; it and how to cancel it, if it waits for that as well; watchers; or an owner.
+    waits: trio.lowlevel.Task | _Cancelled | dict[object, Callable[[], object]] | Owner | None
+    #: How it ended, and its result, or its error. They are set when they are known: a store for
+    #: each job has its price.
+    ending: Status
+    value: Any  # a T, or the exception; a cast would be a call for each job
     _unseen: Unseen | None
-
-    def __init__(  # noqa: PLR0917  # by position: this is called for each job
-        self,
-        message: object,
-        place: Place,
-        awaited: bool = False,  # noqa: FBT001, FBT002
-        rank: Rank = NO_RANK,
-        args: tuple[object, ...] | None = None,
-        context: Context | None = None,
-    ) -> None:
-        self.message = message
-        self.place: Place | None = place
-        self.awaited = awaited
-        self.rank = rank
-        #: What ``message`` is called with, and where, if it is a function.
-        self.args = args
-        self.context = context
-        self.attempt = 0
-        #: The one caller; it and how to cancel it, if it waits for that as well; watchers; or an
-        #: owner.
-        self._waits: (
-            trio.lowlevel.Task | _Cancelled | dict[object, Callable[[], object]] | Owner | None
-        )
-        self._waits = None
-        # What came of the job is set when it is known: a store for each job has its price.
 
     def __repr__(self) -> str:
         return f"<Job {describe(self.subject)}: {self.status}, attempt {self.attempt}>"
@@ -166,16 +136,26 @@ class Job(Generic[T]):
         ``"waiting"``, ``"running"``, ``"backing-off"``; or ``"done"``, ``"failed"``, ``"halted"``,
         ``"cancelled"``, ``"dropped"``, ``"abandoned"``.
         """
-        return self._outcome if self.place is None else self.place.status
+        return self.ending if self.place is None else self.place.status
+
+    @property
+    def args(self) -> tuple[object, ...] | None:
+        """What ``message`` is called with; ``None``: it is no function."""
+        if self.terms.form is MESSAGE:
+            return None
+        if self.terms.form is ONE:
+            return (self.given,)
+        return cast("tuple[object, ...]", self.given)
 
     @property
     def subject(self) -> object:
         """What the job is about: its message, its call, or the name of what is scheduled."""
-        if self.args is None:
+        args = self.args
+        if args is None:
             return self.message
         if type(self.message) is Task:
             return self.message.name
-        return Call(cast("Callable[..., object]", self.message), self.args, self.context)
+        return Call(cast("Callable[..., object]", self.message), args, self.terms.context)
 
     @property
     def ended(self) -> bool:
@@ -193,10 +173,10 @@ class Job(Generic[T]):
         if self.place is not None:
             message = f"the job is {self.status}: wait() for it, or ask again when it has ended"
             raise JobNotDone(message)
-        if self._outcome == "done":
-            return self._result  # type: ignore[no-any-return]  # see its declaration
+        if self.ending == "done":
+            return self.value  # type: ignore[no-any-return]  # see its declaration
         self.look()
-        raise self._result
+        raise self.value
 
     async def wait(self) -> T:
         """Wait until the job has ended, and return or raise what came of it, as `result` does.
@@ -236,22 +216,22 @@ class Job(Generic[T]):
 
     def belongs_to(self, owner: Owner) -> None:
         """Tell ``owner`` when this job ends: one that nobody else waits for."""
-        self._waits = owner
+        self.waits = owner
 
     def watch(self, watcher: object, wake: Callable[[], object]) -> None:
         """Call ``wake()``, which must not raise, when this job ends. It has not ended yet."""
-        if not isinstance(self._waits, dict):
-            self._waits = {}
-        self._waits[watcher] = wake
+        if not isinstance(self.waits, dict):
+            self.waits = {}
+        self.waits[watcher] = wake
 
     def unwatch(self, watcher: object) -> None:
         """Do not wake ``watcher``; nothing happens if that was done already."""
-        if isinstance(self._waits, dict):
-            self._waits.pop(watcher, None)
+        if isinstance(self.waits, dict):
+            self.waits.pop(watcher, None)
 
     def look(self) -> None:
         """Note that somebody knows how this job ended."""
-        if self._outcome == "failed" and self._unseen is not None:
+        if self.ending == "failed" and self._unseen is not None:
             self._unseen.remove(self)
             self._unseen = None
 
@@ -267,31 +247,32 @@ class Job(Generic[T]):
         """
         if self.place is None:
             # A cancelled caller takes a job along that has not ended; one that has, it is told of.
-            if self._outcome in ("cancelled", "abandoned"):
+            if self.ending in ("cancelled", "abandoned"):
                 await trio.lowlevel.checkpoint()
             await trio.lowlevel.cancel_shielded_checkpoint()
             return self.result()
-        self._waits = trio.lowlevel.current_task()
+        self.waits = trio.lowlevel.current_task()
         return cast("T", await trio.lowlevel.wait_task_rescheduled(self._abort))
 
     @trio.lowlevel.enable_ki_protection
     def _abort(self, raise_cancel: RaiseCancel) -> trio.lowlevel.Abort:
         assert self.place is not None
-        caller, self._waits = self._waits, None
+        caller, self.waits = self.waits, None
         if self.place.withdraw(self):
             return trio.lowlevel.Abort.SUCCEEDED
         assert isinstance(caller, trio.lowlevel.Task)
-        self._waits = caller, raise_cancel
+        self.waits = caller, raise_cancel
         return trio.lowlevel.Abort.FAILED
 
     @trio.lowlevel.enable_ki_protection
     def complete(self, value: object) -> None:
         """End the job with its result, and wake who waits for it."""
-        self.place = self.context = None
-        self._outcome = "done"
-        self._result = value
-        if self._waits is not None:
-            self._tell()
+        self.place = None
+        self.terms = self.terms.ended
+        self.ending = "done"
+        self.value = value
+        if self.waits is not None:
+            self.tell()
 
     @trio.lowlevel.enable_ki_protection
     def settle(self, status: Status, error: Exception, unseen: Unseen | None = None) -> None:
@@ -303,19 +284,20 @@ class Job(Generic[T]):
             unseen: where it is kept until somebody looks at it, if no caller waits for it.
         """
         assert self.place is not None, "a job ends once"
-        self.place = self.context = None
-        self._outcome = status
-        self._result = error
-        called = self._waits is not None and not isinstance(self._waits, dict)
+        self.place = None
+        self.terms = self.terms.ended
+        self.ending = status
+        self.value = error
+        called = self.waits is not None and not isinstance(self.waits, dict)
         self._unseen = None if called else unseen
         if self._unseen is not None:
             self._unseen.add(self)
-        if self._waits is not None:
-            self._tell()
+        if self.waits is not None:
+            self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Wake who waits. A parked caller holds the only path to its job, which lets go of it."""
-        waits, self._waits = self._waits, None
+        waits, self.waits = self.waits, None
         if isinstance(waits, trio.lowlevel.Task):
             trio.lowlevel.reschedule(waits, self._answer())
         elif isinstance(waits, dict):
@@ -323,13 +305,30 @@ class Job(Generic[T]):
                 wake()
         elif isinstance(waits, tuple):
             caller, raise_cancel = waits
-            cancelled = self._outcome == "cancelled"
+            cancelled = self.ending == "cancelled"
             answer = outcome.capture(raise_cancel) if cancelled else self._answer()
             trio.lowlevel.reschedule(caller, answer)
         elif waits is not None:
             waits.job_ended(self)
 
     def _answer(self) -> outcome.Outcome[object]:
-        if self._outcome == "done":
-            return outcome.Value(self._result)
-        return outcome.Error(self._result)
+        if self.ending == "done":
+            return outcome.Value(self.value)
+        return outcome.Error(self.value)
+
+
+def fill(job: Job[Any], message: object, place: Place, terms: Terms, given: object = None) -> None:
+    """Set what a job begins with."""
+    job.message = message
+    job.place = place
+    job.terms = terms
+    job.given = given
+    job.attempt = 0
+    job.waits = None
+
+
+def record(message: object, place: Place, terms: Terms = SENT, given: object = None) -> Job[Any]:
+    """Return the record of a job: a message, or a function and what it is given."""
+    job: Job[Any] = Job()
+    fill(job, message, place, terms, given)
+    return job

@@ -47,7 +47,7 @@ class Ledger:
     def fail(self, job: Job[Any], error: Exception, status: Status = "failed") -> None:
         """End a job that failed, or was halted."""
         self.tally.failed += 1
-        owned = job.awaited and status == "failed"
+        owned = job.terms.awaited and status == "failed"
         job.settle(status, error, self.unseen if owned else None)
         self.tell("job_failed", job, error)
 
@@ -63,7 +63,7 @@ class Ledger:
         """End an item that a queue's rule dropped or refused."""
         self.tally.dropped += 1
         if type(item) is Job:
-            since = item.rank.since
+            since = item.terms.since
             waited = None if since is None else trio.current_time() - since
             item.settle("dropped", TooManyRequests(rule, waited=waited, waiting=waiting))
             self.tell("job_dropped", item, rule)

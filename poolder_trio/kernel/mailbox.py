@@ -11,16 +11,18 @@ import outcome
 import trio
 
 from poolder_trio.errors import QueueFull, TooManyRequests
-from poolder_trio.kernel.job import NO_RANK, Job
+from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.parking import InLine, Stacked
+from poolder_trio.kernel.terms import SENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
     from typing import Any, NoReturn
 
     from poolder_trio.kernel.crew import Crew
-    from poolder_trio.kernel.job import Rank, Status
+    from poolder_trio.kernel.job import Status
     from poolder_trio.kernel.parking import Parking
+    from poolder_trio.kernel.terms import Terms
     from poolder_trio.policies.queues import Queue
 
 
@@ -52,9 +54,9 @@ def _take_nothing() -> object:
     raise IndexError
 
 
-def _rank(item: object) -> Rank:
+def _terms(item: object) -> Terms:
     """Return what there is to know about ``item``'s place in the order."""
-    return item.rank if type(item) is Job else NO_RANK
+    return item.terms if type(item) is Job else SENT
 
 
 class OnItsWay:
@@ -70,9 +72,10 @@ class OnItsWay:
     @trio.lowlevel.enable_ki_protection
     def withdraw(self, job: Job[Any]) -> bool:
         """End the job; its worker will find it ended."""
+        key = job.terms.key
         self.box.handed -= 1
         self.box.crew.ledger.cancel(job, "waited")
-        self.box.done(job)
+        self.box.done(key)
         return True
 
 
@@ -163,24 +166,24 @@ class Mailbox:
             self.line.append(item)
             return
         room = self.room
-        rank = _rank(item)
+        terms = _terms(item)
         if (
             not room.ready
             and self._may_hand_over()
-            and room.may_begin(rank.key)
+            and room.may_begin(terms.key)
             and self._may_start()
             and self._hand(item)
         ):
-            room.begin(rank.key)
+            room.begin(terms.key)
             return
         if self._waiters:
             raise QueueFull(self._full())
-        self._let_wait(item, rank)
+        self._let_wait(item, terms)
 
-    def _let_wait(self, item: object, rank: Rank) -> None:
+    def _let_wait(self, item: object, terms: Terms) -> None:
         """Put ``item`` into the room; raise as `put_nowait` does."""
         room = self.room
-        dropped = room.put(item, trio.current_time(), key=rank.key, priority=rank.priority)
+        dropped = room.put(item, trio.current_time(), key=terms.key, priority=terms.priority)
         refused = bool(dropped) and dropped[-1] is item
         if refused and room.overflow == "wait":
             raise QueueFull(self._full())
@@ -210,7 +213,7 @@ class Mailbox:
 
     def _has_room(self, item: object = None) -> bool:
         room = self.room
-        if self.free and not self.paused and not room.ready and room.may_begin(_rank(item).key):
+        if self.free and not self.paused and not room.ready and room.may_begin(_terms(item).key):
             return self._may_hand_over()
         return len(self.room) + self.room.reserved < self.room.max
 
@@ -226,13 +229,13 @@ class Mailbox:
     def restore(self, item: object) -> None:
         """Take in an item that was accepted before, whatever the bound."""
         room = self.room
-        rank = _rank(item)
+        terms = _terms(item)
         # Where starts wait for their slot, workers are parked while others wait before this one.
-        may_pass = not room.ready and room.may_begin(rank.key)
+        may_pass = not room.ready and room.may_begin(terms.key)
         if may_pass and self._may_start() and self._hand(item):
-            room.begin(rank.key)
+            room.begin(terms.key)
         else:
-            room.restore(item, trio.current_time(), key=rank.key, priority=rank.priority)
+            room.restore(item, trio.current_time(), key=terms.key, priority=terms.priority)
 
     async def wait_for_room(self, parcels: list[Parcel]) -> bool:
         """Wait until the first parcel fits in here, then send them all off.
@@ -292,7 +295,7 @@ class Mailbox:
             return True
         if not self._waiters or len(self.room) or not self._may_hand_over():
             return False
-        return self.room.may_begin(_rank(self._next_in_line()).key)
+        return self.room.may_begin(_terms(self._next_in_line()).key)
 
     def _next(self) -> object:
         """Return the next item to be started; there is one."""
@@ -301,7 +304,7 @@ class Mailbox:
         # With max=0 nothing waits in the room: it goes from its sender to the worker.
         first, *others = self._next_waiter()
         self._send_off(others)
-        self.room.begin(_rank(first.item).key)
+        self.room.begin(_terms(first.item).key)
         return first.item
 
     def _next_in_line(self) -> object:
@@ -358,9 +361,9 @@ class Mailbox:
             pass
         self.admit()
 
-    def done(self, job: Job[Any]) -> None:
-        """Note that ``job`` is not in hand any more: another of its key may begin."""
-        self.room.release(job.rank.key)
+    def done(self, key: Hashable) -> None:
+        """Note that a job is not in hand any more: another of its key may begin."""
+        self.room.release(key)
         if self.crew.gate is None:
             self.start_one()
         else:
@@ -395,11 +398,11 @@ class Mailbox:
             self._take_back(item)
 
     def _take_back(self, item: object) -> None:
-        rank = _rank(item)
+        terms = _terms(item)
         if type(item) is Job:
             item.place = self
-        self.room.release(rank.key)
-        self.room.restore(item, trio.current_time(), key=rank.key, priority=rank.priority)
+        self.room.release(terms.key)
+        self.room.restore(item, trio.current_time(), key=terms.key, priority=terms.priority)
         self.rearm()
 
     @trio.lowlevel.enable_ki_protection

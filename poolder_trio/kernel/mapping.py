@@ -12,7 +12,7 @@ import outcome
 import trio
 
 from poolder_trio.errors import QueueFull, TooManyRequests
-from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.mailbox import NO_BOX
 from poolder_trio.kernel.outlet import Outlet
 
@@ -149,7 +149,7 @@ class Mapped(Generic[S, T]):
                 job = await self._submit(item)
         except TooManyRequests as refusal:
             # What came of this input, like anything else that a queue drops.
-            job = Job(item, NO_BOX)
+            job = record(item, NO_BOX)
             job.settle("dropped", refusal)
         self._follow(job)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import trio
 
 from poolder_trio.errors import JobCancelled
-from poolder_trio.kernel.job import NO_RANK, Job, Place, Rank
+from poolder_trio.kernel.job import Job, Place, fill, record
+from poolder_trio.kernel.terms import AWAITED, Terms
 from poolder_trio.policies.window import Batch, BatchStream
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ class Asked(Job[Any]):
 
     __slots__ = ("left",)
 
-    def __init__(self, item: object, place: Place, rank: Rank = NO_RANK) -> None:
-        super().__init__(item, place, True, rank)  # noqa: FBT003
+    def __init__(self, item: object, place: Place, terms: Terms = AWAITED) -> None:
+        fill(self, item, place, terms)
         #: Whether the caller has gone: the result is nobody's.
         self.left = False
 
@@ -50,7 +51,7 @@ class InWindow:
     @trio.lowlevel.enable_ki_protection
     def withdraw(self, job: Job[Any]) -> bool:
         """End the item."""
-        self._crew.windows.discard(job, key=job.rank.key)
+        self._crew.windows.discard(job, key=job.terms.key)
         assert isinstance(job, Asked)
         self._crew.ended_waiting(job, "waited")
         return True
@@ -88,7 +89,7 @@ class Parcel(Batch[Any]):
         self.asked: list[Asked | None] | None = records if any(records) else None
         for asked in self.callers:
             asked.place = self
-        self.job: Job[object] = Job(self, crew.room)
+        self.job: Job[object] = record(self, crew.room)
 
     @property
     def box(self) -> Mailbox:

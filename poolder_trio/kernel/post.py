@@ -10,8 +10,9 @@ import trio
 from poolder_trio.errors import Closed, JobAbandoned, QueueFull, TooManyRequests
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.calls import Calls
-from poolder_trio.kernel.job import NO_RANK, Call, Job, Rank
+from poolder_trio.kernel.job import Call, Job, record
 from poolder_trio.kernel.mailbox import Parcel
+from poolder_trio.kernel.terms import AWAITED, MESSAGE, SENT, Terms, form_of, packed
 from poolder_trio.policies.ranked import PRIORITY
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.seat import Seat
 
 _NO_GUARD = nullcontext()
+#: What has a record in any case: a function, and a message that would be taken for one.
+_RECORDED = (Call, Job)
 
 
 class Post:
@@ -45,6 +48,7 @@ class Post:
         "_overflow",
         "_records",
         "_refusal",
+        "_terms",
         "_uses_keys",
         "accepting",
         "looks_closer",
@@ -66,6 +70,8 @@ class Post:
         self._order = queue.order
         self._overflow = queue.overflow
         self._uses_keys = uses_keys or crew.keyed or queue.order == "fair"
+        #: The last terms that were plain: those of the next job are often the same.
+        self._terms = SENT
         #: Whether a call's record needs more than the message: a key, or the time.
         self.looks_closer = queue.order == "fair" or queue.overflow != "wait"
         self._records = records or queue.order in ("priority", "fair")
@@ -75,6 +81,7 @@ class Post:
     def shut(self) -> None:
         """Accept no more."""
         self.accepting = False
+        self._terms = SENT  # and the last context is not held
         self.router.shut()
 
     def change(
@@ -400,7 +407,7 @@ class Post:
         *,
         awaited: bool = False,
     ) -> object:
-        if awaited or self._records or key is not None or type(message) is Job:
+        if awaited or self._records or key is not None or type(message) in _RECORDED:
             return self._record(message, box, key, priority, awaited=awaited)
         return message
 
@@ -415,8 +422,8 @@ class Post:
     ) -> list[object]:
         """Return what is put in for each message, as `_item` does."""
         plain = key is None and not priority and not self.looks_closer
-        if awaited and plain and isinstance(messages, Calls):
-            return messages.jobs(box)
+        if plain and isinstance(messages, Calls):
+            return messages.jobs(box, awaited=awaited)
         return [self._item(each, box, key, priority, awaited=awaited) for each in messages]
 
     def _record(
@@ -434,10 +441,20 @@ class Post:
             hash(key)  # a key without one is refused here, before anything is sent
         since = None if self._overflow == "wait" else trio.current_time()
         plain = key is None and not priority and since is None
-        rank = NO_RANK if plain else Rank(key, priority or 0, since)
-        if isinstance(message, Call):
-            return Job(message.fn, box, awaited, rank, message.args, message.context)
-        return Job(message, box, awaited, rank)
+        if not isinstance(message, Call):
+            if plain:
+                return record(message, box, AWAITED if awaited else SENT)
+            terms = Terms(awaited, MESSAGE, None, key, priority or 0, since)
+            return record(message, box, terms)
+        context, form = message.context, form_of(message.args)
+        terms = self._terms
+        if not (
+            plain and context is terms.context and form is terms.form and awaited is terms.awaited
+        ):
+            terms = Terms(awaited, form, context, key, priority or 0, since)
+            if plain:
+                self._terms = terms
+        return record(message.fn, box, terms, packed(message.args))
 
     def _guard(self, box: Mailbox, what: str) -> AbstractContextManager[None]:
         return inside.waiting_for(self._crew, box, what) if inside.anywhere() else _NO_GUARD

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import trio
 
-from poolder_trio.kernel.contexts import refers_to
 from poolder_trio.kernel.crew import Crew
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.runner import Runner
+from poolder_trio.kernel.terms import ONE
 from poolder_trio.verdicts import Directive, Emit
 
 if TYPE_CHECKING:
@@ -126,13 +126,12 @@ class RelayRunner(Runner):
         # What `Runner.handle_call` does, without the frame that it would take.
         self._crew.step_in()
         try:
-            if (
-                job.context is not self._kept
-                or len(self._context) != self._size
-                or (self._kept and refers_to(self._context)[-1] is not self._variables)
-            ) and not self.at_home(job.context):
-                await self.enter(job.context)
-            reply = await job.message(*job.args)  # type: ignore[operator, misc]  # it was checked
+            fn: Any = job.message
+            given: Any = job.given
+            terms = job.terms
+            if self.is_away(terms.context):
+                await self.enter(terms.context)
+            reply = await (fn(given) if terms.form is ONE else fn(*given))
             if not isinstance(reply, Directive):
                 return reply
             reply = self._obey(cast("Task", job.message).name, reply)

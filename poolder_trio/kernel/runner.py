@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 
@@ -15,6 +15,7 @@ from poolder_trio.kernel.contexts import alike, refers_to
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AsyncExitStack
+    from typing import NoReturn
 
     from poolder_trio.abc import Run
     from poolder_trio.kernel.job import Call, Job
@@ -58,19 +59,19 @@ class Runner:
     """Runs functions on a seat. There is nothing to restart: all of them are alike."""
 
     __slots__ = (
-        "_context",
-        "_executor",
         "_handle_error",
-        "_kept",
         "_marked",
         "_seat",
-        "_size",
-        "_variables",
+        "context",
+        "executor",
         "hibernate_after",
         "index",
+        "kept",
         "name",
         "retry",
+        "size",
         "stack",
+        "variables",
     )
 
     callbacks: Mapping[str, Callable[..., object]] = {}
@@ -90,13 +91,13 @@ class Runner:
         self.hibernate_after = hibernate_after
         self._seat = seat
         self._handle_error = handle_error
-        self._executor = executor
+        self.executor = executor
         #: The context that this task runs in, as it was when it was entered, and as submitted.
-        self._context = self._marked = self._kept = Context()
-        #: How many variables it has, and what they are kept in, while nobody has set one. Where
-        #: there was none, their number says it all, and is had for less.
-        self._size = -1
-        self._variables: object = None
+        self.context = self._marked = self.kept = Context()
+        #: How many variables it has, and what they are kept in, while nobody has set one; ``None``
+        #: where there was none: then their number says it all, and is had for less.
+        self.size = -1
+        self.variables: object = None
 
     async def handle_init(self) -> None:
         """Nothing to prepare."""
@@ -104,34 +105,32 @@ class Runner:
     @trio.lowlevel.disable_ki_protection
     async def handle_call(self, job: Job[Any]) -> object:
         """Call the job's function in a copy of its submitter's context."""
-        if (
-            job.context is not self._kept
-            or len(self._context) != self._size
-            or (self._kept and refers_to(self._context)[-1] is not self._variables)
-        ) and not self.at_home(job.context):
-            await self.enter(job.context)
-        if self._executor is None:
-            return await job.message(*job.args)  # type: ignore[operator, misc]  # it was checked
-        return await self._executor(job.message, job.args)  # type: ignore[arg-type]
+        context = job.terms.context
+        if self.is_away(context):
+            await self.enter(context)
+        args = cast("tuple[object, ...]", job.args)
+        if self.executor is None:
+            return await job.message(*args)  # type: ignore[operator]  # it was checked
+        return await self.executor(job.message, args)  # type: ignore[arg-type]
 
-    @trio.lowlevel.disable_ki_protection
-    async def handle_job(self, call: Call) -> object:
-        """Call a function that nobody waits for."""
-        if (
-            call.context is not self._kept
-            or len(self._context) != self._size
-            or (self._kept and refers_to(self._context)[-1] is not self._variables)
-        ) and not self.at_home(call.context):
-            await self.enter(call.context)
-        if self._executor is None:
-            return await call.fn(*call.args)
-        return await self._executor(call.fn, call.args)
+    async def handle_job(self, job: object) -> NoReturn:
+        """Refuse: every function has a record, whether or not somebody waits for it."""
+        raise NotImplementedError(job)
+
+    def is_away(self, submitted: Context | None) -> bool:
+        """Tell whether this task has to enter another context for a function."""
+        return (
+            submitted is not self.kept
+            or len(self.context) != self.size
+            or (self.variables is not None and refers_to(self.context)[-1] is not self.variables)
+        ) and not self.at_home(submitted)
 
     def at_home(self, submitted: Context | None) -> bool:
         """Tell whether this task is in a copy of that context, which nobody has changed."""
-        if submitted is not self._kept or not alike(self._context, self._marked):
+        if submitted is not self.kept or not alike(self.context, self._marked):
             return False
-        self._variables = refers_to(self._context)[-1]  # a variable was set, and set back
+        if self.variables is not None:
+            self.variables = refers_to(self.context)[-1]  # a variable was set, and set back
         return True
 
     async def enter(self, submitted: Context | None) -> None:
@@ -140,8 +139,9 @@ class Runner:
         context = submitted.copy()
         context.run(inside.take_over, self._seat)
         # A context that a function has changed is not the next one's.
-        self._kept, self._context, self._marked = submitted, context, context.copy()
-        self._size, self._variables = len(context), refers_to(context)[-1]
+        self.kept, self.context, self._marked = submitted, context, context.copy()
+        self.size = len(context)
+        self.variables = refers_to(context)[-1] if submitted else None
         trio.lowlevel.current_task().context = context
         # Trio enters a task's context with each of its steps.
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -153,10 +153,10 @@ class Runner:
 
     def rest(self) -> None:
         """Let go of the last submitter's context: this goes on in one of its own."""
-        if not self._kept and len(self._context) == self._size:
+        if not self.kept and len(self.context) == self.size:
             return  # it holds nothing, and to change over costs a pass of the event loop
-        self._context = self._marked = self._kept = Context()
-        self._size, self._variables = -1, None
+        self.context = self._marked = self.kept = Context()
+        self.size, self.variables = -1, None
         if self._seat.task is not None:
             self._seat.task.context = Context()
 

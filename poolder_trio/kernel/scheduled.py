@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
+from poolder_trio.kernel.terms import form_of, packed
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextvars import Context
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.job import Job, Status
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.schedules import Schedules
+    from poolder_trio.kernel.terms import Terms
 
 
 class Task:
@@ -23,19 +26,19 @@ class Task:
     A run keeps what it was made with, though the job may be given something else meanwhile.
     """
 
-    __slots__ = ("_fn", "args", "context", "name")
+    __slots__ = ("_fn", "given", "name", "terms")
 
     def __init__(
         self,
         name: str,
         fn: Callable[..., Awaitable[object]],
-        args: tuple[object, ...],
-        context: Context,
+        given: object,
+        terms: Terms,
     ) -> None:
         self.name = name
         self._fn = fn
-        self.args = args
-        self.context = context
+        self.given = given
+        self.terms = terms
 
     def __repr__(self) -> str:
         return self.name
@@ -108,7 +111,8 @@ class Scheduled:
     def task(self) -> Task:
         """What the next runs call; most jobs wait for long before there is a first."""
         if self._task is None:
-            self._task = Task(self.name, self._fn, self._args, self._context)
+            terms = self._schedules.terms(self._context, form_of(self._args))
+            self._task = Task(self.name, self._fn, packed(self._args), terms)
         return self._task
 
     def job_ended(self, job: Job[Any]) -> None:

@@ -13,9 +13,10 @@ import trio
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.agenda import Agenda
 from poolder_trio.kernel.contexts import Snapshots
-from poolder_trio.kernel.job import NO_RANK, Job
+from poolder_trio.kernel.job import record
 from poolder_trio.kernel.notes import add_note
 from poolder_trio.kernel.scheduled import Pending, Scheduled
+from poolder_trio.kernel.terms import SENT, Terms
 from poolder_trio.policies.beat import beat
 from poolder_trio.policies.instants import AWARE
 from poolder_trio.policies.overdue import Overdue
@@ -24,13 +25,15 @@ from poolder_trio.verdicts import Exit, Reschedule, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from contextvars import Context
     from datetime import tzinfo
     from typing import Any, NoReturn
 
     from poolder_trio.abc import Trigger
     from poolder_trio.kernel.crew import Crew
-    from poolder_trio.kernel.job import Place
+    from poolder_trio.kernel.job import Job, Place
     from poolder_trio.kernel.mailbox import Mailbox
+    from poolder_trio.kernel.terms import Form
     from poolder_trio.kernel.wall import WallClock
 
 #: Where Vixie cron draws the line, too: a clock that is set back by less than these seconds shows
@@ -101,6 +104,7 @@ class Schedules:
         #: Those that were removed while something of them runs.
         self._removed: dict[str, Scheduled] = {}
         self._contexts = Snapshots()
+        self._terms = SENT
 
     # -- what is scheduled
 
@@ -222,6 +226,12 @@ class Schedules:
         if fn is not None:
             entry.runs_from_now_on(fn, args, self._contexts.take())
         return entry
+
+    def terms(self, context: Context, form: Form) -> Terms:
+        """Return the terms of the runs of a job that was scheduled in ``context``."""
+        if context is not self._terms.context or form is not self._terms.form:
+            self._terms = Terms(context=context, form=form)
+        return self._terms
 
     @trio.lowlevel.enable_ki_protection
     def _forget(self, entry: Scheduled) -> None:
@@ -375,7 +385,7 @@ class Schedules:
     def _run(self, entry: Scheduled, place: Place) -> Job[Any]:
         """Return the record of a run."""
         task = entry.task
-        run: Job[Any] = Job(task, place, False, NO_RANK, task.args, task.context)  # noqa: FBT003
+        run = record(task, place, task.terms, task.given)
         if self.crew.ledger.instruments is not None:
             self.crew.ledger.tell("job_submitted", run)
         return run

@@ -13,9 +13,10 @@ import trio
 
 from poolder_trio.errors import JobHalted, JobTimeout, WorkerCrashed
 from poolder_trio.kernel.backoff import BackOff
-from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.notes import add_note, describe
-from poolder_trio.policies.slices import SLICES, next_stride
+from poolder_trio.kernel.terms import MESSAGE
+from poolder_trio.policies.slices import SLICES, Slice
 from poolder_trio.verdicts import HALT, Backoff, Directive, Emit, ErrorVerdict, Exit, Stop
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Seat:
     Attributes:
         busy: whether a job is in hand: taken, and neither ended nor back in a waiting room.
         signal: whether to look up after this job: it was cut, or the seat is to be left.
+        item: the job in hand, where it has a record or a clock runs.
         first: what the worker is to begin with, if it was called in for something.
         parked: whether the worker waits at its channel.
         opened: whether a worker was ready here once.
@@ -96,7 +98,6 @@ class Seat:
 
     __slots__ = (
         "_cut",
-        "_item",
         "_receive",
         "_scope",
         "_share",
@@ -110,6 +111,7 @@ class Seat:
         "gone",
         "hibernated",
         "index",
+        "item",
         "leaving",
         "life",
         "name",
@@ -146,7 +148,7 @@ class Seat:
         #: When the attempt in hand began, by Trio's clock; kept only where the crew is clocked.
         self.started = math.inf
         self.hibernated = False
-        self._item: object = None
+        self.item: object = None
         self._cut: Cut | None = None
         self._scope = trio.CancelScope()
         self._receive = box.receiver()
@@ -195,7 +197,7 @@ class Seat:
     @trio.lowlevel.enable_ki_protection
     def hand_back(self, message: object) -> None:
         """Let another have the job in hand, which was not begun; its handler then raises."""
-        item = self._item
+        item = self.item
         if type(item) is Job and item.place is self:
             item.attempt -= 1
         else:
@@ -233,12 +235,34 @@ class Seat:
             again = self._after_cut(clean_up)
 
     @trio.lowlevel.enable_ki_protection
-    async def _work(  # noqa: C901, PLR0912, PLR0915  # one loop: a call costs as much as a job
-        self, again: tuple[Job[Any], Exception] | None
-    ) -> bool:
+    async def _work(self, again: tuple[Job[Any], Exception] | None) -> bool:
         """Take and run jobs. Return whether the seat is left; if not, the scope was cut."""
         if again is not None:
             await self._run(*again)
+        box = self.box
+        first = self._begin()
+        while first is not NOTHING or not self.signal:
+            if first is not NOTHING:
+                self.item, first = first, NOTHING
+            else:
+                try:
+                    self.item = box.take()
+                except IndexError:
+                    # Who rests holds on to nothing of what it did.
+                    self.item = None
+                    item = await self._park()
+                    if isinstance(item, Woken) or not box.received(item):
+                        continue
+                    self.item = item
+                    del item
+            self.busy = True
+            self.hibernated = False
+            await self._burst()
+        return self._cut is None
+
+    @trio.lowlevel.enable_ki_protection
+    async def _burst(self) -> None:  # noqa: C901, PLR0912, PLR0915  # one loop: a call costs as much as a job
+        """Run the job in hand and those that wait, until none does or others are to have a turn."""
         crew, box, tally, handle = self.crew, self.box, self.crew.tally, self.worker.handle_job
         answer = self.worker.handle_call
         clock = crew.clock if crew.clocked else None
@@ -246,85 +270,70 @@ class Seat:
         # A function's value is its value, whatever it is.
         functions = crew.limit is not None
         directive = () if functions else Directive
-        failure: Exception | None = None
-        first = self._begin()
-        while first is not NOTHING or not self.signal:
-            if first is not NOTHING:
-                item, first = first, NOTHING
-            else:
-                try:
-                    item = box.take()
-                except IndexError:
-                    # Who rests holds on to nothing of what it did.
-                    self._item = item = reply = None
-                    item = await self._park()
-                    if isinstance(item, Woken) or not box.received(item):
-                        continue
-            if clock is not None:
-                crew.watch()
-            begun, share = perf_counter(), self._share / crew.awake
-            done, left, stride = 0, 1, 1
-            self.busy = True
-            self.hibernated = False
-            while True:
-                if type(item) is Job:
-                    if plain and (item.awaited or (functions and item.args is not None)):
-                        # The first try of a call, without the frame that the other tries need.
-                        self._item, item.place = item, self
-                        item.attempt += 1
-                        try:
-                            reply = await answer(item.message if item.args is None else item)
-                            if isinstance(reply, directive):
-                                reply = await self._obey(reply)
-                        except Exception as error:
-                            if self._cut is not None:
-                                raise
-                            failure = error
-                        else:
-                            tally.completed += 1
-                            item.complete(reply)
-                        if failure is not None:
-                            failed, failure = failure, None
-                            await self._run(item, failed)
-                            self.busy = True
-                    else:
-                        await self._run(item)
-                        self.busy = True
-                else:
-                    if clock is not None:
-                        self._item, self.started = item, clock()
+        reply: object = None
+        failed = failure = None
+        item = self.item
+        if clock is not None:
+            crew.watch()
+        stride = left = 1
+        share = Slice(perf_counter(), self._share / crew.awake)
+        while True:
+            if type(item) is Job:
+                if plain and (item.terms.awaited or (functions and item.terms.form is not MESSAGE)):
+                    # The first try of a call, without the frame that the other tries need.
+                    self.item, item.place = item, self
+                    item.attempt += 1
                     try:
-                        reply = await handle(item)
-                        if reply is not None and isinstance(reply, directive):
-                            await self._obey(reply)
+                        reply = await answer(item.message if item.terms.form is MESSAGE else item)
+                        if isinstance(reply, directive):
+                            reply = await self._obey(reply)
                     except Exception as error:
                         if self._cut is not None:
                             raise
                         failure = error
                     else:
                         tally.completed += 1
+                        item.complete(reply)
                     if failure is not None:
-                        record, failed, failure = self._record(item), failure, None
-                        await self._run(record, failed)
+                        failed, failure = failure, None
+                        await self._run(item, failed)
                         self.busy = True
-                if self.signal:
-                    self.busy = False
-                    return self._cut is None
-                left -= 1
-                if not left:
-                    spent = perf_counter() - begun
-                    done += stride
-                    if spent >= share:
-                        self.busy = False
-                        await trio.lowlevel.checkpoint()
-                        break
-                    stride = left = next_stride(stride, done, spent, share - spent)
+                else:
+                    await self._run(item)
+                    self.busy = True
+            else:
+                if clock is not None:
+                    self.item, self.started = item, clock()
                 try:
-                    item = box.take()
-                except IndexError:
-                    self.busy = False
+                    reply = await handle(item)
+                    if reply is not None and isinstance(reply, directive):
+                        await self._obey(reply)
+                except Exception as error:
+                    if self._cut is not None:
+                        raise
+                    failure = error
+                else:
+                    tally.completed += 1
+                if failure is not None:
+                    failed, failure = failure, None
+                    await self._run(self._record(item), failed)
+                    self.busy = True
+            if self.signal:
+                break
+            left -= 1
+            if not left:
+                stride = left = share.next_stride(stride, perf_counter())
+                if not left:
                     break
-        return self._cut is None
+            try:
+                item = box.take()
+            except IndexError:
+                break
+        self.busy = False
+        # Who keeps an error keeps this frame, but nothing of what ran here.
+        item = reply = failed = None
+        if not left:
+            await trio.lowlevel.checkpoint()
 
     def _begin(self) -> object:
         """Return what the worker was called in for, unless that was taken back."""
@@ -365,7 +374,7 @@ class Seat:
             failure: what the try that was just made failed with, if one was.
         """
         crew = self.crew
-        self._item = job
+        self.item = job
         job.place = self
         self.busy = True
         while True:
@@ -393,7 +402,7 @@ class Seat:
 
     def _handle(self, job: Job[Any]) -> Awaitable[object]:
         if job.args is None:
-            handle = self.worker.handle_call if job.awaited else self.worker.handle_job
+            handle = self.worker.handle_call if job.terms.awaited else self.worker.handle_job
             return handle(job.message)
         if self.crew.limit is not None:
             return self.worker.handle_call(job)
@@ -444,7 +453,7 @@ class Seat:
         """Note that the job in hand is not in hand any more."""
         self.busy = False
         if self.crew.keyed and type(item) is Job:
-            self.box.done(item)
+            self.box.done(item.terms.key)
 
     async def _ask(self, job: Job[Any], error: Exception) -> ErrorVerdict | Backoff | None:
         verdict = await self.worker.handle_error(job.subject, job.attempt, error)
@@ -485,7 +494,7 @@ class Seat:
         raise TypeError(message)
 
     def _record(self, item: object) -> Job[Any]:
-        job: Job[Any] = Job(item, self)
+        job = record(item, self)
         job.attempt = 1
         return job
 
@@ -500,7 +509,7 @@ class Seat:
             self.crew.ledger.fail(job, halt, "halted")
             return
         self.crew.ledger.fail(job, error)
-        if not job.awaited:
+        if not job.terms.awaited:
             raise error
 
     def _after_cut(self, clean_up: Exception | None) -> tuple[Job[Any], Exception] | None:
@@ -511,7 +520,7 @@ class Seat:
         """
         if not self.busy:
             return None  # it completed all the same
-        item = self._item
+        item = self.item
         job = item if type(item) is Job and item.place is self else self._record(item)
         if self._cut is Cut.TIMEOUT:
             error = JobTimeout(
@@ -532,7 +541,7 @@ class Seat:
         self.crash = error
         if not self.busy:
             return
-        item = self._item
+        item = self.item
         self._let_go(item)
         if type(item) is Job and item.place is self:
             crash = WorkerCrashed(f"{self.name} was ended under job {describe(item.subject)}")
@@ -543,7 +552,7 @@ class Seat:
 
     def in_hand(self) -> str:
         """Return a short description of the job in hand, where the crew is clocked."""
-        return describe(self._item.subject if type(self._item) is Job else self._item)
+        return describe(self.item.subject if type(self.item) is Job else self.item)
 
     @trio.lowlevel.enable_ki_protection
     def give_back(self) -> None:
@@ -557,7 +566,7 @@ class Seat:
         """Settle the job in hand, if there is one: the worker ended in the middle of it."""
         if not self.busy:
             return
-        item = self._item
+        item = self.item
         self._let_go(item)
         if type(item) is Job and item.place is self:
             self.crew.ledger.cancel(item, "ran")

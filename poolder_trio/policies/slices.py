@@ -24,3 +24,32 @@ def next_stride(stride: int, done: int, spent: float, left: float) -> int:
     if left * done >= longest * spent:
         return longest
     return max(1, int(left * done / spent))
+
+
+class Slice:
+    """One worker's time in one pass of the event loop.
+
+    Args:
+        now: when it begins, in seconds.
+        length: how many seconds it is long.
+    """
+
+    __slots__ = ("_begun", "_done", "_length")
+
+    def __init__(self, now: float, length: float) -> None:
+        self._begun = now
+        self._length = length
+        self._done = 0
+
+    def next_stride(self, stride: int, now: float) -> int:
+        """Return how many jobs to run before the next call of this; 0: the slice is over.
+
+        Args:
+            stride: how many were run since the last call, or since it began.
+            now: the time, by the same clock.
+        """
+        self._done += stride
+        spent = now - self._begun
+        if spent >= self._length:
+            return 0
+        return next_stride(stride, self._done, spent, self._length - spent)
