@@ -15,6 +15,7 @@ from poolder_trio.kernel.functions import Functions
 from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.returns import Completion, Ref, Returns
 from poolder_trio.kernel.runner import check_function
+from poolder_trio.kernel.terms import ONE
 from poolder_trio.policies import checks
 from poolder_trio.policies.queues import Queue
 
@@ -296,8 +297,7 @@ class AsyncPool(Functions, Generic[S, T]):
         assert crew is not None
         box = crew.shared
         assert box is not None
-        self._contexts.take()
-        job = record(self.callback, box, self._contexts.one, data)
+        job = record(self.callback, box, self._contexts.terms(ONE), data)
         # Before it is sent: a task that never waits may have ended, and others after it, by the
         # time this goes on; and results come in the order in which tasks end.
         follow(job)

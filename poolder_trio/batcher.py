@@ -195,7 +195,7 @@ class Batcher(Service, Generic[M, R]):
     instruments: Sequence[Instrument] = ()
 
     stack: AsyncExitStack
-    _crew: Batches | None  # as `Pool._post`
+    _crew: Batches | None  # without a default, as `Functions._box`
 
     def take(self, passed: Mapping[str, object]) -> None:
         """Set every option on this instance."""

@@ -188,7 +188,7 @@ class GenPool(Service, Generic[S, M, R]):
     overrun_warning: float = math.inf
     instruments: Sequence[Instrument] = ()
 
-    _post: Post | None  # as `Pool._post`
+    _post: Post | None  # without a default, as `Functions._box`
     _crew: Crew
     _router: Router
     _callbacks: Callbacks

@@ -284,7 +284,7 @@ class Pool(Service, Generic[M, R]):
     instruments: Sequence[Instrument] = ()
 
     _component = "pool"
-    # As `Functions._box`: a class has none of these, to find them faster.
+    # Without defaults, as `Functions._box`.
     _post: Post | None
     _router: Router | None
     _crew: Crew

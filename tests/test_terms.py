@@ -1,5 +1,6 @@
 """What a function is called with, however it was sent and wherever it runs; what a job keeps."""
 
+import contextlib
 import contextvars
 import gc
 import weakref
@@ -10,11 +11,14 @@ import trio
 from poolder_trio import (
     AsyncPool,
     Instrument,
+    JobCancelled,
     JobPool,
+    Pool,
     Queue,
     Retry,
     Tasker,
     ThreadExecutor,
+    Worker,
     await_many,
 )
 from poolder_trio.kernel.job import record
@@ -181,8 +185,15 @@ async def test_what_waits_and_what_runs_is_shown_as_it_was_sent(args):
         go.set()
 
 
-@pytest.mark.parametrize("ending", ["done", "failed", "cancelled"])
-async def test_a_job_that_has_ended_does_not_hold_on_to_its_submitters_context(ending):
+@each_way
+@pytest.mark.parametrize("attempts", [1, 2])
+@pytest.mark.parametrize("ending", ["done", "failed", "cancelled", "failed when cancelled"])
+async def test_a_job_that_has_ended_does_not_hold_on_to_its_submitters_context(
+    ending, attempts, options, autojump_clock
+):
+    if "executor" in options:
+        pytest.skip("the context of a thread is Trio's")
+
     class Thing:
         pass
 
@@ -191,8 +202,12 @@ async def test_a_job_that_has_ended_does_not_hold_on_to_its_submitters_context(e
     async def end(how):
         if how == "failed":
             raise ValueError(how)
-        if how == "cancelled":
-            await trio.sleep_forever()
+        if "cancelled" in how:
+            try:
+                await trio.sleep_forever()
+            finally:
+                if "failed" in how:
+                    raise ValueError(how)
 
     async def submit():
         thing = Thing()
@@ -201,17 +216,57 @@ async def test_a_job_that_has_ended_does_not_hold_on_to_its_submitters_context(e
         jobs.append(tasker.submit_nowait(end, ending))
 
     jobs, refs = [], []
-    async with Tasker(limit=1) as tasker:
+    async with Tasker(limit=1, retry=Retry(attempts=attempts), **options) as tasker:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(submit)
         await trio.testing.wait_all_tasks_blocked()
         jobs[0].cancel()
-        await jobs[0].wait_done()
-        tasker.submit_nowait(called_with)
+        with trio.move_on_after(1), contextlib.suppress(ValueError, JobCancelled):
+            await jobs[0].wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tasker.call, called_with)
         await tasker.wait_idle()
         gc.collect()
-        assert jobs[0].status == ending
+        assert jobs[0].status == ending.partition(" ")[0]
         assert refs[0]() is None
+
+
+async def test_a_worker_that_goes_on_waiting_holds_on_to_no_job_that_was_taken_back():
+    class Thing:
+        pass
+
+    thing = Thing()
+    ref = weakref.ref(thing)
+    async with Tasker(limit=1) as tasker:
+        await tasker.call(called_with)
+        await trio.testing.wait_all_tasks_blocked()
+        tasker.submit_nowait(called_with, thing).cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        del thing
+        gc.collect()
+        assert ref() is None
+
+
+@pytest.mark.parametrize("order", ["fifo", "priority", "fair"])
+async def test_a_call_that_is_sent_as_a_message_is_one(order):
+    seen = []
+
+    class Undertaker(Worker):
+        async def handle_job(self, job):
+            seen.append(job)
+
+        handle_call = handle_job
+
+    async with Tasker(limit=1) as tasker:
+        tasker.pause()
+        tasker.execute_nowait(called_with, 1)
+        tasker.cancel()
+    (call,) = tasker.report.abandoned
+    async with Pool(Undertaker, queue=Queue(order=order), mode="available") as pool:
+        pool.cast_nowait(call)
+        await pool.cast(call)
+        await pool.call(call)
+    assert seen == [call] * 3
 
 
 @each_arguments

@@ -11,6 +11,8 @@ from poolder_trio.kernel.terms import ALL, ONE, Terms
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from poolder_trio.kernel.terms import Form
+
 _MISSING = object()
 
 
@@ -67,6 +69,11 @@ class Snapshots:
         self.one = Terms(True, ONE, context)  # noqa: FBT003
         self.others = Terms(True, ALL, context)  # noqa: FBT003
         self.is_empty = not context
+
+    def terms(self, form: Form) -> Terms:
+        """Return the terms of a job that somebody awaits and that is submitted in this context."""
+        self.take()
+        return self.one if form is ONE else self.others
 
     def take(self) -> Context:
         """Return a copy of the current context, or the last one, which is alike."""

@@ -46,54 +46,56 @@ class FunctionSeat(Seat):
         item: Any = self.item
         stride = left = 1
         share = Slice(perf_counter(), self._share / crew.awake)
-        while True:
-            self.item, item.place = item, self
-            item.attempt += 1
-            try:
-                if (
-                    item.terms is not terms
-                    or len(current) != size
-                    or (variables is not None and refers_to(current)[-1] is not variables)
-                ):
-                    terms = item.terms
-                    ended = terms.ended
-                    invoke = _call_with_one if terms.form is ONE else _call_with_all
-                    if runner.is_away(terms.context):
-                        await runner.enter(terms.context)
-                    current, size, variables = runner.context, runner.size, runner.variables
-                reply = await invoke(item.message, item.given)
-            except Exception as error:
-                if self._cut is not None:
-                    raise
-                failure = error
-            else:
-                tally.completed += 1
-                # What `Job.complete` does.
-                item.place = None
-                item.terms = ended
-                item.ending = "done"
-                item.value = reply
-                if item.waits is not None:
-                    item.tell()
-            if failure is not None:
-                failed, failure = failure, None
-                await self._run(item, failed)
-                self.busy, terms = True, SENT
-            if self.signal:
-                break
-            left -= 1
-            if not left:
-                stride = left = share.next_stride(stride, perf_counter())
-                if not left:
+        try:
+            while True:
+                self.item, item.place = item, self
+                item.attempt += 1
+                try:
+                    if (
+                        item.terms is not terms
+                        or len(current) != size
+                        or (variables is not None and refers_to(current)[-1] is not variables)
+                    ):
+                        terms = item.terms
+                        ended = terms.ended
+                        invoke = _call_with_one if terms.form is ONE else _call_with_all
+                        if runner.is_away(terms.context):
+                            await runner.enter(terms.context)
+                        current, size, variables = runner.context, runner.size, runner.variables
+                    reply = await invoke(item.message, item.given)
+                except Exception as error:
+                    if self._cut is not None:
+                        raise
+                    failure = error
+                else:
+                    tally.completed += 1
+                    # What `Job.complete` does.
+                    item.place = None
+                    item.terms = ended
+                    item.ending = "done"
+                    item.value = reply
+                    if item.waits is not None:
+                        item.tell()
+                if failure is not None:
+                    failed, failure = failure, None
+                    await self._run(item, failed)
+                    self.busy, terms = True, SENT
+                if self.signal:
                     break
-            try:
-                item = box.take()
-            except IndexError:
-                break
-        self.busy = False
-        # Who keeps an error keeps this frame, but nothing of what ran here.
-        item = reply = failed = variables = None
-        terms, current = SENT, _NOWHERE
+                left -= 1
+                if not left:
+                    stride = left = share.next_stride(stride, perf_counter())
+                    if not left:
+                        break
+                try:
+                    item = box.take()
+                except IndexError:
+                    break
+            self.busy = False
+        finally:
+            # Who keeps an error keeps this frame, but nothing of what ran here.
+            item = reply = failed = variables = None
+            terms, current = SENT, _NOWHERE
         if not left:
             await trio.lowlevel.checkpoint()
 

@@ -55,7 +55,7 @@ def _take_nothing() -> object:
 
 
 def _terms(item: object) -> Terms:
-    """Return what there is to know about ``item``'s place in the order."""
+    """Return the terms of a job, or of a message that has no record."""
     return item.terms if type(item) is Job else SENT
 
 

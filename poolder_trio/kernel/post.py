@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.seat import Seat
 
 _NO_GUARD = nullcontext()
-#: What has a record in any case: a function, and a message that would be taken for one.
-_RECORDED = (Call, Job)
 
 
 class Post:
@@ -38,12 +36,14 @@ class Post:
         crew: whose mailboxes they are.
         router: picks among them.
         refusal: returns the error for those who send when nothing is accepted.
-        records: whether every message gets a `Job`, for instruments to see.
+        records: whether every message gets a `Job`, for instruments to see; a function gets one in
+            any case.
         uses_keys: whether the router looks at keys.
     """
 
     __slots__ = (
         "_crew",
+        "_functions",
         "_order",
         "_overflow",
         "_records",
@@ -74,7 +74,9 @@ class Post:
         self._terms = SENT
         #: Whether a call's record needs more than the message: a key, or the time.
         self.looks_closer = queue.order == "fair" or queue.overflow != "wait"
-        self._records = records or queue.order in ("priority", "fair")
+        #: Whether messages are calls of functions.
+        self._functions = crew.limit is not None
+        self._records = records or self._functions or queue.order in ("priority", "fair")
         self.router = router
         self.accepting = True
 
@@ -109,7 +111,7 @@ class Post:
             key: what the router or the queue goes by.
             priority: its rank in the queue.
             seat: who is to get it.
-            awaited: whether it gets a record, for somebody who looks at it later.
+            awaited: whether it gets a record that somebody looks at later.
 
         Raises:
             QueueFull, TooManyRequests: the mailbox is full; which, its rule says.
@@ -167,6 +169,8 @@ class Post:
                     break
             box = self._box(message, key, seat)
             job = self._record(message, box, key, priority, awaited=True)
+            if inside.anywhere():
+                self._terms = SENT  # the context is this call's alone
             with self._guard(box, "a call"):
                 if await self.deliver(box, job):
                     return await job.answer()
@@ -407,7 +411,7 @@ class Post:
         *,
         awaited: bool = False,
     ) -> object:
-        if awaited or self._records or key is not None or type(message) in _RECORDED:
+        if awaited or self._records or key is not None or type(message) is Job:
             return self._record(message, box, key, priority, awaited=awaited)
         return message
 
@@ -441,18 +445,19 @@ class Post:
             hash(key)  # a key without one is refused here, before anything is sent
         since = None if self._overflow == "wait" else trio.current_time()
         plain = key is None and not priority and since is None
-        if not isinstance(message, Call):
+        if not self._functions:
             if plain:
                 return record(message, box, AWAITED if awaited else SENT)
             terms = Terms(awaited, MESSAGE, None, key, priority or 0, since)
             return record(message, box, terms)
+        assert isinstance(message, Call)
         context, form = message.context, form_of(message.args)
         terms = self._terms
         if not (
             plain and context is terms.context and form is terms.form and awaited is terms.awaited
         ):
             terms = Terms(awaited, form, context, key, priority or 0, since)
-            if plain:
+            if plain and self.accepting:
                 self._terms = terms
         return record(message.fn, box, terms, packed(message.args))
 

@@ -128,10 +128,9 @@ class RelayRunner(Runner):
         try:
             fn: Any = job.message
             given: Any = job.given
-            terms = job.terms
-            if self.is_away(terms.context):
-                await self.enter(terms.context)
-            reply = await (fn(given) if terms.form is ONE else fn(*given))
+            if self.is_away(job.terms.context):
+                await self.enter(job.terms.context)
+            reply = await (fn(given) if job.terms.form is ONE else fn(*given))
             if not isinstance(reply, Directive):
                 return reply
             reply = self._obey(cast("Task", job.message).name, reply)

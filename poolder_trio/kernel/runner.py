@@ -105,9 +105,9 @@ class Runner:
     @trio.lowlevel.disable_ki_protection
     async def handle_call(self, job: Job[Any]) -> object:
         """Call the job's function in a copy of its submitter's context."""
-        context = job.terms.context
-        if self.is_away(context):
-            await self.enter(context)
+        # No variable here holds the context: who keeps an error keeps this frame.
+        if self.is_away(job.terms.context):
+            await self.enter(job.terms.context)
         args = cast("tuple[object, ...]", job.args)
         if self.executor is None:
             return await job.message(*args)  # type: ignore[operator]  # it was checked

@@ -87,7 +87,7 @@ class Seat:
     Attributes:
         busy: whether a job is in hand: taken, and neither ended nor back in a waiting room.
         signal: whether to look up after this job: it was cut, or the seat is to be left.
-        item: the job in hand, where it has a record or a clock runs.
+        item: the job in hand, if it has a record or a clock runs.
         first: what the worker is to begin with, if it was called in for something.
         parked: whether the worker waits at its channel.
         opened: whether a worker was ready here once.
@@ -252,6 +252,7 @@ class Seat:
                     self.item = None
                     item = await self._park()
                     if isinstance(item, Woken) or not box.received(item):
+                        del item
                         continue
                     self.item = item
                     del item
@@ -273,65 +274,73 @@ class Seat:
         reply: object = None
         failed = failure = None
         item = self.item
+        if type(item) is not Job:
+            self.item = None
         if clock is not None:
             crew.watch()
         stride = left = 1
         share = Slice(perf_counter(), self._share / crew.awake)
-        while True:
-            if type(item) is Job:
-                if plain and (item.terms.awaited or (functions and item.terms.form is not MESSAGE)):
-                    # The first try of a call, without the frame that the other tries need.
-                    self.item, item.place = item, self
-                    item.attempt += 1
+        try:
+            while True:
+                if type(item) is Job:
+                    if plain and (
+                        item.terms.awaited or (functions and item.terms.form is not MESSAGE)
+                    ):
+                        # The first try of a call, without the frame that the other tries need.
+                        self.item, item.place = item, self
+                        item.attempt += 1
+                        try:
+                            reply = await answer(
+                                item.message if item.terms.form is MESSAGE else item
+                            )
+                            if isinstance(reply, directive):
+                                reply = await self._obey(reply)
+                        except Exception as error:
+                            if self._cut is not None:
+                                raise
+                            failure = error
+                        else:
+                            tally.completed += 1
+                            item.complete(reply)
+                        if failure is not None:
+                            failed, failure = failure, None
+                            await self._run(item, failed)
+                            self.busy = True
+                    else:
+                        await self._run(item)
+                        self.busy = True
+                else:
+                    if clock is not None:
+                        self.item, self.started = item, clock()
                     try:
-                        reply = await answer(item.message if item.terms.form is MESSAGE else item)
-                        if isinstance(reply, directive):
-                            reply = await self._obey(reply)
+                        reply = await handle(item)
+                        if reply is not None and isinstance(reply, directive):
+                            await self._obey(reply)
                     except Exception as error:
                         if self._cut is not None:
                             raise
                         failure = error
                     else:
                         tally.completed += 1
-                        item.complete(reply)
                     if failure is not None:
                         failed, failure = failure, None
-                        await self._run(item, failed)
+                        await self._run(self._record(item), failed)
                         self.busy = True
-                else:
-                    await self._run(item)
-                    self.busy = True
-            else:
-                if clock is not None:
-                    self.item, self.started = item, clock()
-                try:
-                    reply = await handle(item)
-                    if reply is not None and isinstance(reply, directive):
-                        await self._obey(reply)
-                except Exception as error:
-                    if self._cut is not None:
-                        raise
-                    failure = error
-                else:
-                    tally.completed += 1
-                if failure is not None:
-                    failed, failure = failure, None
-                    await self._run(self._record(item), failed)
-                    self.busy = True
-            if self.signal:
-                break
-            left -= 1
-            if not left:
-                stride = left = share.next_stride(stride, perf_counter())
-                if not left:
+                if self.signal:
                     break
-            try:
-                item = box.take()
-            except IndexError:
-                break
-        self.busy = False
-        # Who keeps an error keeps this frame, but nothing of what ran here.
-        item = reply = failed = None
+                left -= 1
+                if not left:
+                    stride = left = share.next_stride(stride, perf_counter())
+                    if not left:
+                        break
+                try:
+                    item = box.take()
+                except IndexError:
+                    break
+            self.busy = False
+        finally:
+            # Who keeps an error keeps this frame, but nothing of what ran here.
+            item = reply = failed = None
         if not left:
             await trio.lowlevel.checkpoint()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -51,7 +53,9 @@ class Timers:
         heapq.heappush(self._heap, (due, next(self._numbers), timer))
         if self._life is None:
             self._life = trio.CancelScope()
-            self._nursery.start_soon(self._run, self._life, name="poolder_trio timers")
+            start = partial(self._nursery.start_soon, name="poolder_trio timers")
+            # It outlives whoever sets the first timer, and holds on to nobody's context.
+            Context().run(start, self._run, self._life)
         elif due < self._sleep.deadline:
             # The sleeper's deadline moves: nothing wakes it only to let it sleep less.
             self._sleep.deadline = due
