@@ -219,8 +219,8 @@ class Tasker(Functions):
         box = self._box
         line = box.line
         if len(line) < box.bound and key is None and priority is None:
-            # What is left needs none of the layers below: they cost as much as the job. So does
-            # the call of a function that would do what is done here.
+            # What is left needs none of the layers below: they cost as much as the job. This does
+            # what `record` does, without the call.
             if fn is not self._checked:
                 self._check(fn)
             contexts, context = self._contexts, copy_context()

@@ -102,6 +102,21 @@ async def test_a_function_is_called_with_what_was_executed(args, options, autoju
     assert tasker.report.completed == 6
 
 
+@pytest.mark.parametrize(
+    "options", [way for way in WAYS.values() if "executor" not in way], ids=list(WAYS)[:-1]
+)
+@each_arguments
+async def test_ctrl_c_finds_a_function_as_other_user_code(args, options):
+    async def is_protected(*_):
+        before = trio.lowlevel.currently_ki_protected()
+        await trio.lowlevel.checkpoint()
+        return before or trio.lowlevel.currently_ki_protected()
+
+    async with Tasker(limit=1, **options) as tasker:
+        jobs = [tasker.submit_nowait(is_protected, *args) for _ in range(3)]
+        assert await await_many(jobs) == [False] * 3
+
+
 @each_way
 @each_arguments
 async def test_it_is_called_with_the_same_in_every_try(args, options, autojump_clock):
