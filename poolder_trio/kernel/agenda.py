@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
 
+from poolder_trio.kernel.pace import pace_here
+from poolder_trio.policies.slices import SLICES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,9 +28,6 @@ class Entry(Protocol):
 
 E = TypeVar("E", bound=Entry)
 
-#: Seconds for which one look at what is due may hold the event loop.
-_SLICE = 0.001
-_STRIDE = 16
 #: One for all agendas, so that an entry that moves to another is not taken for one that stayed.
 _tickets = itertools.count(1)
 #: Seconds by which clocks are corrected without anybody's notice.
@@ -54,6 +54,7 @@ class Agenda(Generic[E]):
         "_alarm",
         "_heap",
         "_now",
+        "_pace",
         "_ring",
         "_rings_at",
         "_seen",
@@ -76,6 +77,7 @@ class Agenda(Generic[E]):
         self._now = now
         self._trusted = trusted
         self._ring = ring
+        self._pace = pace_here()()
         self._heap: list[tuple[float, int, E]] = []
         self._stale = 0
         self._alarm: Timer | None = None
@@ -140,7 +142,8 @@ class Agenda(Generic[E]):
         """Ring what is due, for no longer than the event loop should be held."""
         self._alarm = None
         self._rings_at = -math.inf  # what is put meanwhile sets no alarm: that comes at the end
-        now, begun, left = self._now(), perf_counter(), _STRIDE
+        now, pace = self._now(), self._pace
+        stride = left = pace.begin(perf_counter(), SLICES["normal"])
         if self._set_back is not None:
             by = self._seen - (now - trio.current_time())
             if by > _STEP:
@@ -157,10 +160,10 @@ class Agenda(Generic[E]):
             self.put(entry, following)
             left -= 1
             if not left:
-                if perf_counter() - begun >= _SLICE:
+                stride = left = pace.next_stride(stride, perf_counter())
+                if not left:
                     self._timers.soon(self._look)
                     return
-                left = _STRIDE
         # Later than this moment, however little: what is due now by Trio's clock is called at
         # once, and a difference of two times may be rounded to nothing.
         self._set_alarm(math.nextafter(trio.current_time(), math.inf))

@@ -18,6 +18,7 @@ from poolder_trio.kernel.aged_mailbox import mailbox
 from poolder_trio.kernel.gate import Gate
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.notes import add_note
+from poolder_trio.kernel.pace import pace_here
 from poolder_trio.kernel.seat import NOTHING, Seat
 from poolder_trio.kernel.timers import Timers
 from poolder_trio.policies.restart import AfterCrash
@@ -117,6 +118,8 @@ class Crew:
         self.timers = Timers(nursery)
         self.gate = None if rules.rate is None else Gate(rules.rate, self.timers)
         self.clock = trio.lowlevel.current_clock().current_time
+        #: Makes what tells a worker when to let others have the event loop.
+        self.pace = pace_here()
         self.job_timeout = rules.job_timeout
         self._watches = [
             watch.Watch(self, limit, act)

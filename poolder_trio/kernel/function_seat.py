@@ -12,7 +12,6 @@ from poolder_trio.kernel.contexts import refers_to
 from poolder_trio.kernel.crew import Crew
 from poolder_trio.kernel.seat import Seat
 from poolder_trio.kernel.terms import ONE, SENT
-from poolder_trio.policies.slices import Slice
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,8 +43,8 @@ class FunctionSeat(Seat):
         reply: object = None
         failed = failure = None
         item: Any = self.item
-        stride = left = 1
-        share = Slice(perf_counter(), self._share / crew.awake)
+        pace = self._pace
+        stride = left = pace.begin(perf_counter(), self._share / crew.awake)
         try:
             while True:
                 self.item, item.place = item, self
@@ -84,7 +83,7 @@ class FunctionSeat(Seat):
                     break
                 left -= 1
                 if not left:
-                    stride = left = share.next_stride(stride, perf_counter())
+                    stride = left = pace.next_stride(stride, perf_counter())
                     if not left:
                         break
                 try:

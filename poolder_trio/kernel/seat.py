@@ -16,7 +16,7 @@ from poolder_trio.kernel.backoff import BackOff
 from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.notes import add_note, describe
 from poolder_trio.kernel.terms import MESSAGE
-from poolder_trio.policies.slices import SLICES, Slice
+from poolder_trio.policies.slices import SLICES
 from poolder_trio.verdicts import HALT, Backoff, Directive, Emit, ErrorVerdict, Exit, Stop
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Seat:
 
     __slots__ = (
         "_cut",
+        "_pace",
         "_receive",
         "_scope",
         "_share",
@@ -159,6 +160,7 @@ class Seat:
         self.crash = None
         self.hibernated = False
         self._share = SLICES[worker.priority]
+        self._pace = self.crew.pace()
 
     @property
     def load(self) -> int:
@@ -278,8 +280,8 @@ class Seat:
             self.item = None
         if clock is not None:
             crew.watch()
-        stride = left = 1
-        share = Slice(perf_counter(), self._share / crew.awake)
+        pace = self._pace
+        stride = left = pace.begin(perf_counter(), self._share / crew.awake)
         try:
             while True:
                 if type(item) is Job:
@@ -330,7 +332,7 @@ class Seat:
                     break
                 left -= 1
                 if not left:
-                    stride = left = share.next_stride(stride, perf_counter())
+                    stride = left = pace.next_stride(stride, perf_counter())
                     if not left:
                         break
                 try:

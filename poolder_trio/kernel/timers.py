@@ -7,9 +7,13 @@ import itertools
 import math
 from contextvars import Context
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import trio
+
+from poolder_trio.kernel.pace import pace_here
+from poolder_trio.policies.slices import SLICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,10 +39,11 @@ class Timer:
 class Timers:
     """Calls sync functions at their times. Its task starts with the first timer."""
 
-    __slots__ = ("_cancelled", "_heap", "_life", "_numbers", "_nursery", "_sleep", "_soon")
+    __slots__ = ("_cancelled", "_heap", "_life", "_numbers", "_nursery", "_pace", "_sleep", "_soon")
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
+        self._pace = pace_here()()
         self._heap: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._cancelled = 0
@@ -85,7 +90,7 @@ class Timers:
         with life:
             while True:
                 deadline = self._fire()
-                if self._soon:
+                if self._soon or deadline == -math.inf:
                     await trio.lowlevel.checkpoint()
                     self._go_on()
                     continue
@@ -100,13 +105,19 @@ class Timers:
 
     @trio.lowlevel.enable_ki_protection
     def _fire(self) -> float:
-        """Call what is due, and return when the next timer is."""
-        now = trio.current_time()
+        """Call what is due, and return when the next timer is; ``-math.inf``: others are first."""
+        now, pace = trio.current_time(), self._pace
+        stride = left = pace.begin(perf_counter(), SLICES["normal"])
         while self._heap and self._heap[0][0] <= now:
             timer = heapq.heappop(self._heap)[2]
             if timer.fn is None:
                 self._cancelled -= 1
-            else:
-                fn, timer.fn = timer.fn, None
-                fn()
+                continue
+            fn, timer.fn = timer.fn, None
+            fn()
+            left -= 1
+            if not left:
+                stride = left = pace.next_stride(stride, perf_counter())
+                if not left:
+                    return -math.inf
         return self._heap[0][0] if self._heap else math.inf

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from poolder_trio.kernel.pace import is_virtual
 from poolder_trio.policies import checks
 
 if TYPE_CHECKING:
@@ -47,9 +48,7 @@ class WallClock:
 
     def __init__(self, read: Clock | None = None) -> None:
         self._read = utc_now if read is None else read
-        # Trio has no public name for the class of its own clock.
-        own = type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
-        self._offset = None if own else trio.current_time()
+        self._offset = trio.current_time() if is_virtual() else None
         self._start = self._look()
 
     def now(self) -> datetime:

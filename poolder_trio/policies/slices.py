@@ -5,51 +5,77 @@ from __future__ import annotations
 #: Seconds for which all workers of a component together hold the loop in one pass.
 SLICES = {"low": 0.0, "normal": 0.001, "high": 0.005, "max": 0.050}
 
-_LONGEST_STRIDE = 32
+#: A look at the clock costs about a fiftieth of this, in seconds: so long may be run blindly.
+_BLIND = 8e-6
+_LONGEST = 32
+#: By which part of it what is known of dear jobs is forgotten with each look that finds cheap ones.
+_FORGOTTEN = 1 / 64
+#: What a job takes, in seconds, where no clock tells.
+_SUPPOSED = 10e-6
 
 
-def next_stride(stride: int, done: int, spent: float, left: float) -> int:
-    """Return how many jobs to run before looking at the clock again.
+class Pace:
+    """How many jobs a worker runs between two looks at the clock, slice after slice.
 
-    Strides double while jobs are short, and end where the slice is expected to: a stride that
-    ran on blindly would overrun it by as many jobs.
-
-    Args:
-        stride: how many were run between the last two looks.
-        done: how many were run in this slice.
-        spent: the seconds they took.
-        left: the seconds left of the slice.
-    """
-    longest = min(2 * stride, _LONGEST_STRIDE)
-    if left * done >= longest * spent:
-        return longest
-    return max(1, int(left * done / spent))
-
-
-class Slice:
-    """One worker's time in one pass of the event loop.
-
-    Args:
-        now: when it begins, in seconds.
-        length: how many seconds it is long.
+    What runs between two looks can't be stopped in time. So no more run than would fit into what
+    is left if all were as dear as the dearest of late, and never more than pay for the look; and
+    after those that took unexpectedly long one runs alone, since more of them may follow.
     """
 
-    __slots__ = ("_begun", "_done", "_length")
+    __slots__ = ("_dearest", "_end", "_seen", "_stride")
 
-    def __init__(self, now: float, length: float) -> None:
-        self._begun = now
-        self._length = length
-        self._done = 0
+    def __init__(self) -> None:
+        self._end = self._seen = 0.0
+        #: What a job takes, by those strides of late whose jobs took longest.
+        self._dearest = 1e-9  # never 0
+        self._stride = 1
+
+    def begin(self, now: float, length: float) -> int:
+        """Begin a slice; return how many jobs to run before `next_stride` is called.
+
+        Args:
+            now: the time, in seconds.
+            length: how many seconds it is long.
+        """
+        self._seen = now
+        self._end = now + length
+        stride, dearest = self._stride, self._dearest
+        return stride if stride * dearest <= length else int(length / dearest) or 1
 
     def next_stride(self, stride: int, now: float) -> int:
         """Return how many jobs to run before the next call of this; 0: the slice is over.
 
         Args:
-            stride: how many were run since the last call, or since it began.
+            stride: how many were run since the last call, or since the slice began.
             now: the time, by the same clock.
         """
-        self._done += stride
-        spent = now - self._begun
-        if spent >= self._length:
+        each = (now - self._seen) / stride
+        self._seen = now
+        dearest = self._dearest
+        longest = 1
+        if each <= 2 * dearest:
+            longest = min(_LONGEST, 2 * stride)
+            if longest * each > _BLIND:
+                longest = int(_BLIND / each) or 1
+        self._stride = longest
+        if each < dearest:
+            each = dearest - (dearest - each) * _FORGOTTEN
+        self._dearest = each
+        left = self._end - now
+        if left <= 0:
             return 0
-        return next_stride(stride, self._done, spent, self._length - spent)
+        return longest if longest * each <= left else int(left / each) or 1
+
+
+class Count:
+    """The same for where time is virtual: by counts alone, so that two runs are alike."""
+
+    __slots__ = ()
+
+    def begin(self, now: float, length: float) -> int:  # noqa: ARG002  # as `Pace.begin`
+        """Begin a slice; return how many jobs to run in it."""
+        return max(1, round(length / _SUPPOSED))
+
+    def next_stride(self, stride: int, now: float) -> int:  # noqa: ARG002  # as `Pace.next_stride`
+        """Return 0: the slice is over."""
+        return 0
