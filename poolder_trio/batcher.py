@@ -431,6 +431,7 @@ class Batcher(Service, Generic[M, R]):
         """
         await self._push([self._entry(item, front=True)])
 
+    @trio.lowlevel.enable_ki_protection
     async def call(self, item: M) -> R:
         """Add ``item``, and return its own result when its batch was handled.
 
@@ -457,12 +458,14 @@ class Batcher(Service, Generic[M, R]):
             await crew.intake.put([entry], "a call")
             return cast("R", await asked.answer())
 
+    @trio.lowlevel.enable_ki_protection
     async def _push(self, entries: Sequence[Entry]) -> None:
         crew = self._open()
         await trio.lowlevel.checkpoint()
         if entries:
             await crew.intake.put(entries, "a push to a full batcher")
 
+    @trio.lowlevel.disable_ki_protection
     def _entry(self, item: M, *, front: bool = False) -> Entry:
         key = None if self.key is None else self.key(item)
         hash(key)  # a key without one is refused here, before anything is added

@@ -387,6 +387,7 @@ class GenPool(Service, Generic[S, M, R]):
     # -- asking and telling
 
     # Arguments that are keyword-only would make every call dearer.
+    @trio.lowlevel.enable_ki_protection
     async def call(self, request: M, key: Hashable = None, priority: float | None = None) -> R:
         """Send ``request`` to a worker and return what its ``handle_call`` replies.
 

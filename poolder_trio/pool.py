@@ -473,6 +473,7 @@ class Pool(Service, Generic[M, R]):
         to_all = self.mode == "broadcast"
         await self._sending().send_many(list(jobs), key, priority, to_all=to_all)
 
+    @trio.lowlevel.enable_ki_protection
     async def call(self, request: M, *, key: Hashable = None, priority: float | None = None) -> R:
         """Send ``request`` to a worker and return what its ``handle_call`` replies.
 

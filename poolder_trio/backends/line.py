@@ -11,6 +11,7 @@ import outcome
 import trio
 
 from poolder_trio.errors import Closed
+from poolder_trio.kernel.waiters import parked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -65,18 +66,20 @@ class Line:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._closed:
             raise self._refusal()
-        ask.task = trio.lowlevel.current_task()
-        self._waiting[ask] = None
-        self._attendant.unpark()
 
-        def abort(_: object) -> trio.lowlevel.Abort:
+        def enter(task: trio.lowlevel.Task) -> None:
+            ask.task = task
+            self._waiting[ask] = None
+            self._attendant.unpark()
+
+        def leave(_: trio.lowlevel.Task) -> bool:
             # What is taken may be done already, and soon is or is not: who asked has to know.
             if ask not in self._waiting:
-                return trio.lowlevel.Abort.FAILED
+                return False
             del self._waiting[ask]
-            return trio.lowlevel.Abort.SUCCEEDED
+            return True
 
-        return cast("Answer", await trio.lowlevel.wait_task_rescheduled(abort))
+        return cast("Answer", await parked(enter, leave))
 
     async def some(self) -> bool:
         """Wait until a call waits; return ``False`` when the line is closed and none ever will."""
@@ -112,6 +115,7 @@ class Line:
             assert ask.task is not None
             trio.lowlevel.reschedule(ask.task, outcome.Error(error()))
 
+    @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """Refuse those that wait, and all that come."""
         self._closed = True

@@ -245,15 +245,21 @@ class Functions(Service):
         assert crew.shared is not None
 
         def submit_nowait(item: object) -> Job[Any]:
-            its_key = None if key is None else key(item)
+            its_key = None if key is None else _key_of(item, key)
             sent = self._sending().send_nowait(self._call(fn, (item,)), its_key, awaited=True)
             return cast("Job[Any]", sent)
 
         def submit(item: object) -> Awaitable[Job[Any]]:
-            return self._submit(fn, (item,), None if key is None else key(item), None)
+            its_key = None if key is None else _key_of(item, key)
+            return self._submit(fn, (item,), its_key, None)
 
         def ahead() -> int:
             return cast("int", getattr(self, self.LIMITS[0]))
 
         guard = partial(inside.waiting_for, crew, crew.shared, "a map")
         return Mapped(submit_nowait, submit, ahead, guard, self._maps, inputs, ordered, outcomes)
+
+
+@trio.lowlevel.disable_ki_protection
+def _key_of(item: object, key: Callable[[Any], Hashable]) -> Hashable:
+    return key(item)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from poolder_trio.kernel.waiters import parked
 from poolder_trio.policies.rate import build
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Turn:
     __slots__ = ("_task",)
 
     def __init__(self) -> None:
-        self._task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        self._task: trio.lowlevel.Task | None = None
 
     def start_one(self) -> bool:
         """Let the task go on."""
@@ -41,12 +42,14 @@ class Turn:
 
     async def wait(self) -> None:
         """Wait to be started."""
+        await parked(self._enter, self._leave)
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._task = None
-            return trio.lowlevel.Abort.SUCCEEDED
+    def _enter(self, task: trio.lowlevel.Task) -> None:
+        self._task = task
 
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    def _leave(self, _: trio.lowlevel.Task) -> bool:
+        self._task = None
+        return True
 
 
 class Gate:
@@ -65,6 +68,7 @@ class Gate:
         #: Those who could start something, in the order in which they may.
         self._ready: OrderedDict[Starter, None] = OrderedDict()
 
+    @trio.lowlevel.enable_ki_protection
     def enter(self, starter: Starter) -> bool:
         """Use a slot if one is open; else have ``starter`` called when its turn comes."""
         now = trio.current_time()
@@ -75,6 +79,7 @@ class Gate:
         self._wake_at(self._slots.next(now))
         return False
 
+    @trio.lowlevel.enable_ki_protection
     async def turn(self) -> None:
         """Wait for a slot, and use it."""
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -66,6 +66,7 @@ class as_completed(Generic[T]):  # noqa: N801  # used as the function that it re
         self._outlet: Outlet[Job[T]] = Outlet(_look)
         self._guards = ExitStack()
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> trio.abc.ReceiveChannel[Job[T]]:
         await trio.lowlevel.checkpoint()
         if inside.anywhere():
@@ -79,6 +80,7 @@ class as_completed(Generic[T]):  # noqa: N801  # used as the function that it re
             self._outlet.end()
         return self._outlet
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import attrs
-import outcome
 import trio
 
 from poolder_trio.errors import Closed, QueueFull, TooManyRequests
 from poolder_trio.kernel import inside
+from poolder_trio.kernel.waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -44,7 +43,7 @@ class Intake:
         self._crew = crew
         self._overflow = queue.overflow
         self._refusal = refusal
-        self._waiters: OrderedDict[trio.lowlevel.Task, Sequence[Entry]] = OrderedDict()
+        self._waiters: Waiters[Sequence[Entry]] = Waiters(crew.rearm)
         self.max = queue.max
         self.accepting = True
 
@@ -105,6 +104,7 @@ class Intake:
     def _has_room(self) -> bool:
         return not self._waiters and self._crew.queued < self.max
 
+    @trio.lowlevel.enable_ki_protection
     async def put(self, entries: Sequence[Entry], what: str) -> None:
         """As `put_nowait`, but wait for room, where that is the rule.
 
@@ -116,31 +116,16 @@ class Intake:
                 self.put_nowait(entries)
             except QueueFull:
                 with inside.waiting_for(self._crew, self._crew.room, what):
-                    if await self._wait(entries):
+                    if await self._waiters.park(entries):
                         return
             else:
                 return
-
-    async def _wait(self, entries: Sequence[Entry]) -> bool:
-        """Wait until ``entries`` were taken in; ``False``: nothing is accepted any more."""
-        task = trio.lowlevel.current_task()
-        self._waiters[task] = entries
-        self._crew.rearm()
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            del self._waiters[task]
-            self._crew.rearm()
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        return bool(await trio.lowlevel.wait_task_rescheduled(abort))
 
     @trio.lowlevel.enable_ki_protection
     def admit(self) -> None:
         """Let those who wait for room in, as far as there is room."""
         while self._waiters and self._crew.queued < self.max:
-            task, entries = self._waiters.popitem(last=False)
-            trio.lowlevel.reschedule(task, outcome.Value(True))  # noqa: FBT003
-            self._crew.add(entries)
+            self._crew.add(self._waiters.wake(True))  # noqa: FBT003
         if self._waiters:
             self._crew.relieve()
 
@@ -149,5 +134,4 @@ class Intake:
         """Accept no more, and send those who wait for room back to where they came from."""
         self.accepting = False
         while self._waiters:
-            task, _ = self._waiters.popitem(last=False)
-            trio.lowlevel.reschedule(task, outcome.Value(False))  # noqa: FBT003
+            self._waiters.wake(False)  # noqa: FBT003

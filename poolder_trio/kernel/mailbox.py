@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict, deque
+from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import attrs
-import outcome
 import trio
 
 from poolder_trio.errors import QueueFull, TooManyRequests
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.parking import InLine, Stacked
 from poolder_trio.kernel.terms import SENT
+from poolder_trio.kernel.waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
-    from typing import Any, NoReturn
+    from typing import Any
 
     from poolder_trio.kernel.crew import Crew
     from poolder_trio.kernel.job import Status
@@ -111,7 +111,7 @@ class Mailbox:
         self.crew = crew
         self.room = queue.build(crew.rules.limit_per_key)
         self._parking: Parking = Stacked() if crew.rules.newest_first else InLine()
-        self._waiters: OrderedDict[trio.lowlevel.Task, list[Parcel]] = OrderedDict()
+        self._waiters: Waiters[list[Parcel]] = Waiters(self.rearm)
         self.open = True
         self.paused = paused
         #: How many workers wait at the channel.
@@ -242,16 +242,7 @@ class Mailbox:
 
         Returns ``False``, with nothing sent, if the mailbox closes first.
         """
-        task = trio.lowlevel.current_task()
-        self._waiters[task] = parcels
-        self.rearm()
-
-        def abort(_: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
-            del self._waiters[task]
-            self.rearm()
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        return bool(await trio.lowlevel.wait_task_rescheduled(abort))
+        return bool(await self._waiters.park(parcels))
 
     def _may_hand_over(self) -> bool:
         """Tell whether a newcomer may go to a free worker at once.
@@ -309,13 +300,11 @@ class Mailbox:
 
     def _next_in_line(self) -> object:
         """Return what the first of those who wait for room sends first."""
-        return next(iter(self._waiters.values()))[0].item
+        return self._waiters.first[0].item
 
     def _next_waiter(self) -> list[Parcel]:
         """Let the first of those who wait go on, and return what they send."""
-        task, parcels = self._waiters.popitem(last=False)
-        trio.lowlevel.reschedule(task, outcome.Value(True))  # noqa: FBT003
-        return parcels
+        return self._waiters.wake(True)  # noqa: FBT003
 
     def _send_off(self, parcels: list[Parcel]) -> None:
         for parcel in parcels:
@@ -427,8 +416,7 @@ class Mailbox:
     def turn_away(self) -> None:
         """Send those who wait for room back to where they came from."""
         while self._waiters:
-            task, _ = self._waiters.popitem(last=False)
-            trio.lowlevel.reschedule(task, outcome.Value(False))  # noqa: FBT003
+            self._waiters.wake(False)  # noqa: FBT003
         self.rearm()
 
 

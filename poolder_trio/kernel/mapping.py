@@ -15,6 +15,7 @@ from poolder_trio.errors import QueueFull, TooManyRequests
 from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.mailbox import NO_BOX
 from poolder_trio.kernel.outlet import Outlet
+from poolder_trio.kernel.waiters import parked, stay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -102,11 +103,14 @@ class Mapped(Generic[S, T]):
         for job in tuple(self._running):
             job.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def _until_all_ended(self) -> None:
         """Wait until no handler runs: as a nursery waits for its children, cancelled or not."""
         if self._running:
-            self._last = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+            await parked(self._wait_for_last, stay)
+
+    def _wait_for_last(self, task: trio.lowlevel.Task) -> None:
+        self._last = task
 
     # -- what goes in
 
@@ -141,6 +145,7 @@ class Mapped(Generic[S, T]):
         if not self._unreceived % _BURST:
             await trio.lowlevel.checkpoint()
 
+    @trio.lowlevel.enable_ki_protection
     async def _send(self, item: S) -> None:
         try:
             try:

@@ -27,6 +27,7 @@ class Outlet(trio.abc.ReceiveChannel[T]):
         self._send, self._receive = trio.open_memory_channel["T"](math.inf)
         self._taken = taken
 
+    @trio.lowlevel.enable_ki_protection
     def put(self, item: T) -> None:
         """Add ``item``; nothing happens if the receiver has closed its end."""
         with contextlib.suppress(trio.BrokenResourceError):
@@ -43,6 +44,7 @@ class Outlet(trio.abc.ReceiveChannel[T]):
     def __bool__(self) -> bool:
         return True
 
+    @trio.lowlevel.enable_ki_protection
     async def receive(self) -> T:
         """Return the next item; wait for it.
 
@@ -54,6 +56,7 @@ class Outlet(trio.abc.ReceiveChannel[T]):
         self._taken(item)
         return item
 
+    @trio.lowlevel.enable_ki_protection
     def receive_nowait(self) -> T:
         """Return the next item.
 

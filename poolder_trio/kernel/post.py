@@ -80,12 +80,14 @@ class Post:
         self.router = router
         self.accepting = True
 
+    @trio.lowlevel.enable_ki_protection
     def shut(self) -> None:
         """Accept no more."""
         self.accepting = False
         self._terms = SENT  # and the last context is not held
         self.router.shut()
 
+    @trio.lowlevel.enable_ki_protection
     def change(
         self, dispatch: Dispatch | None, key: Callable[..., Hashable] | None, *, uses_keys: bool
     ) -> None:
@@ -95,6 +97,7 @@ class Post:
 
     # -- one message to one worker
 
+    @trio.lowlevel.enable_ki_protection
     def send_nowait(
         self,
         message: object,
@@ -126,6 +129,7 @@ class Post:
         self._accepted(item)
         return item
 
+    @trio.lowlevel.enable_ki_protection
     async def send(
         self,
         message: object,
@@ -151,6 +155,7 @@ class Post:
             return item
         return self._abandoned(message, awaited=awaited)
 
+    @trio.lowlevel.enable_ki_protection
     async def call(
         self,
         message: object,
@@ -178,6 +183,7 @@ class Post:
         text = f"{self._crew.name} is closing: the call of its own handler is not going to run"
         raise JobAbandoned(text)
 
+    @trio.lowlevel.enable_ki_protection
     async def deliver(self, box: Mailbox, job: Job[Any]) -> bool:
         """Put ``job`` in, waiting for room if need be. Return ``False`` if ``box`` has closed."""
         try:
@@ -190,6 +196,7 @@ class Post:
 
     # -- many messages, many workers
 
+    @trio.lowlevel.enable_ki_protection
     async def send_many(
         self,
         messages: Sequence[object],
@@ -228,6 +235,7 @@ class Post:
             return items
         return [self._abandoned(message, awaited=awaited) for message in messages]
 
+    @trio.lowlevel.enable_ki_protection
     async def _send_to_one(self, box: Mailbox, items: Sequence[object]) -> bool:
         """Send items to the one mailbox there is; return ``False`` if it closes first."""
         try:
@@ -239,6 +247,7 @@ class Post:
         self._all_accepted(items)
         return True
 
+    @trio.lowlevel.enable_ki_protection
     def accept(self, messages: Sequence[object]) -> None:
         """Send messages that were promised to the one mailbox there is; this raises nothing.
 
@@ -283,6 +292,7 @@ class Post:
             else:
                 parcel.box.put_nowait(parcel.item)
 
+    @trio.lowlevel.enable_ki_protection
     def send_to_all_nowait(
         self, message: object, key: Hashable = None, priority: float | None = None
     ) -> None:
@@ -296,6 +306,7 @@ class Post:
                 box.require_room()
         self._put_in_each(boxes, message, key, priority)
 
+    @trio.lowlevel.enable_ki_protection
     async def send_to_all(
         self, message: object, key: Hashable = None, priority: float | None = None
     ) -> None:
@@ -327,6 +338,7 @@ class Post:
                 self._accepted(item)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    @trio.lowlevel.enable_ki_protection
     def _put_in_each(
         self, boxes: list[Mailbox], message: object, key: Hashable, priority: float | None
     ) -> list[tuple[Mailbox, object]]:

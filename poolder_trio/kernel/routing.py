@@ -78,27 +78,31 @@ class Router:
         self._deal: Callable[[], Mailbox] | None = None
         self.next_box: Callable[[], Mailbox] | None = None
 
+    @trio.lowlevel.enable_ki_protection
     def changed(self) -> None:
         """Note that the live seats are others: look at them before the next job."""
         self._stale = True
         self._seats = []
         self.next_box = None
 
+    @trio.lowlevel.enable_ki_protection
     def change(self, dispatch: Dispatch | None, key: Callable[..., Hashable] | None) -> None:
         """Ask another dispatch from the next job on."""
         self._dispatch, self._key, self._deal = dispatch, key, None
         self.changed()
 
+    @trio.lowlevel.enable_ki_protection
     def shut(self) -> None:
         """Be quick no more: each job is to be looked at on its way in."""
         self._may_be_quick = False
         self.next_box = None
 
+    @trio.lowlevel.disable_ki_protection
     def own_key(self, message: object) -> Hashable:
         """Return what the component's ``key`` makes of ``message``; ``None`` if it has none."""
         return None if self._key is None else self._key(message)
 
-    @trio.lowlevel.disable_ki_protection
+    @trio.lowlevel.enable_ki_protection
     def route(self, message: object, given: Hashable) -> Mailbox:
         """Pick a mailbox.
 
@@ -108,8 +112,11 @@ class Router:
         """
         if self._stale:
             self._refresh()
-        if self._deal is not None:
-            return self._deal()
+        return self._picked(message, given) if self._deal is None else self._deal()
+
+    @trio.lowlevel.disable_ki_protection
+    def _picked(self, message: object, given: Hashable) -> Mailbox:
+        """Ask the dispatch."""
         assert self._dispatch is not None, "a broadcast is not routed"
         by_seat = getattr(self._dispatch, "by_seat", False)
         seats = self._seats if by_seat else self._crew.live
@@ -133,11 +140,11 @@ class Router:
         """Return the mailboxes of all live seats, by index."""
         return [seat.box for seat in self._crew.live]
 
+    @trio.lowlevel.enable_ki_protection
     def _refresh(self) -> None:
         if not self._crew.live and self._crew.family is not None:
             message = f"{self._crew.name} has no workers at this moment"
             raise Closed(message)
-        self._stale = False
         # Without those that have never been ready: until they are, their keys stay where they are.
         self._seats = list(self._crew.seats)
         while self._seats and not self._seats[-1].opened:
@@ -148,3 +155,4 @@ class Router:
             self._deal = self._dispatch.deal(self.everyone()).__next__
         if self._may_be_quick:
             self.next_box = self._deal
+        self._stale = False

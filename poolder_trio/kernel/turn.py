@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import TYPE_CHECKING
-
-import outcome
 import trio
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import NoReturn
+from poolder_trio.kernel.waiters import Waiters
 
 
 class Turn:
@@ -28,7 +22,7 @@ class Turn:
 
     def __init__(self) -> None:
         self.holder: object = None
-        self._waiting: OrderedDict[trio.lowlevel.Task, object] = OrderedDict()
+        self._waiting: Waiters[object] = Waiters()
 
     @trio.lowlevel.enable_ki_protection
     async def take(self, who: object) -> None:
@@ -36,20 +30,9 @@ class Turn:
         if self.holder is None:
             self.holder = who
             return
-        task = trio.lowlevel.current_task()
-        self._waiting[task] = who
-
-        def abort(_: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
-            del self._waiting[task]
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        await self._waiting.park(who)
 
     @trio.lowlevel.enable_ki_protection
     def give(self) -> None:
         """Let the next have it."""
-        if self._waiting:
-            task, self.holder = self._waiting.popitem(last=False)
-            trio.lowlevel.reschedule(task, outcome.Value(None))
-        else:
-            self.holder = None
+        self.holder = self._waiting.wake() if self._waiting else None
