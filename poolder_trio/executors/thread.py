@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import trio
+from outcome import Error, Value
 
 from poolder_trio.executors.functions import refuse_async
 from poolder_trio.policies.checks import FLAG
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+
+    from outcome import Outcome
 
     from poolder_trio.abc import Run
 
@@ -51,8 +54,20 @@ class ThreadExecutor:
         limiter = trio.CapacityLimiter(math.inf)
 
         async def run(fn: Callable[..., T], args: tuple[object, ...]) -> T:
-            return await trio.to_thread.run_sync(
-                fn, *args, abandon_on_cancel=self.abandon_on_cancel, limiter=limiter
-            )
+            # No variable holds the outcome: an error holds on to this frame.
+            return (
+                await trio.to_thread.run_sync(
+                    _outcome_of, fn, args, abandon_on_cancel=self.abandon_on_cancel, limiter=limiter
+                )
+            ).unwrap()
 
         yield run
+
+
+def _outcome_of(fn: Callable[..., T], args: tuple[object, ...]) -> Outcome[T]:
+    """Call a function; what it raises is no error of Trio's, which would assign to it."""
+    try:
+        return Value(fn(*args))
+    except Exception as error:  # noqa: BLE001  # it is raised where the function was called
+        # Without this frame; and no variable holds an error that holds on to the variable.
+        return Error(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))

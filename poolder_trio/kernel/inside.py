@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from poolder_trio.kernel.crew import Crew
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.seat import Seat
@@ -79,29 +76,44 @@ def refuse_on(seat: Seat, what: str) -> None:
         raise RuntimeError(_hopeless(seat.crew, what))
 
 
-@contextmanager
-def waiting_for(crew: Crew, box: Mailbox, what: str) -> Generator[None]:
+class waiting_for:  # noqa: N801  # used as a function: ``with waiting_for(crew, box, what):``
     """Surround a wait for the workers that serve ``box``.
 
+    A class: ``contextlib.contextmanager`` assigns to the exceptions that pass through it, and some
+    refuse that.
+
     Raises:
-        RuntimeError: a handler of ``crew`` asks, and every worker that could serve it waits
-            likewise: for itself, in the end.
+        RuntimeError: (on entering) a handler of ``crew`` asks, and every worker that could serve
+            it waits likewise: for itself, in the end.
     """
-    seat = next((seat for seat in reversed(_seats.get()) if seat.crew is crew), None)
-    if seat is None:
-        yield
-        return
-    servers = [other for other in crew.live if other.box is box]
-    stuck = all(other is seat or crew.stuck[other] for other in servers)
-    if seat.box is box and stuck and crew.vacancies <= 0:
-        raise RuntimeError(_hopeless(crew, what))
-    crew.stuck[seat] += 1
-    try:
-        yield
-    finally:
-        crew.stuck[seat] -= 1
-        if not crew.stuck[seat]:
-            del crew.stuck[seat]
+
+    __slots__ = ("_box", "_crew", "_seat", "_what")
+
+    def __init__(self, crew: Crew, box: Mailbox, what: str) -> None:
+        self._crew = crew
+        self._box = box
+        self._what = what
+        self._seat: Seat | None = None
+
+    def __enter__(self) -> None:
+        crew, box = self._crew, self._box
+        seat = next((seat for seat in reversed(_seats.get()) if seat.crew is crew), None)
+        if seat is None:
+            return
+        servers = [other for other in crew.live if other.box is box]
+        stuck = all(other is seat or crew.stuck[other] for other in servers)
+        if seat.box is box and stuck and crew.vacancies <= 0:
+            raise RuntimeError(_hopeless(crew, self._what))
+        crew.stuck[seat] += 1
+        self._seat = seat
+
+    def __exit__(self, *_: object) -> None:
+        seat, self._seat = self._seat, None
+        if seat is not None:
+            stuck = self._crew.stuck
+            stuck[seat] -= 1
+            if not stuck[seat]:
+                del stuck[seat]
 
 
 def _hopeless(crew: Crew, what: str) -> str:

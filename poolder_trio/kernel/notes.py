@@ -32,3 +32,8 @@ def add_note(error: BaseException, note: str) -> None:
         notes: list[str] = getattr(error, "__notes__", [])
         if note not in notes:
             error.__dict__["__notes__"] = [*notes, note]
+
+
+def set_context(error: BaseException, context: BaseException) -> None:
+    """Say what was handled when ``error`` was raised, also to one that refuses attributes."""
+    BaseException.__setattr__(error, "__context__", context)

@@ -14,7 +14,7 @@ import trio
 from poolder_trio.errors import JobHalted, JobTimeout, WorkerCrashed
 from poolder_trio.kernel.backoff import BackOff
 from poolder_trio.kernel.job import Job, record
-from poolder_trio.kernel.notes import add_note, describe
+from poolder_trio.kernel.notes import add_note, describe, set_context
 from poolder_trio.kernel.terms import MESSAGE
 from poolder_trio.policies.slices import SLICES
 from poolder_trio.verdicts import HALT, Backoff, Directive, Emit, ErrorVerdict, Exit, Stop
@@ -439,7 +439,7 @@ class Seat:
             if self._cut is not None:
                 raise
             if second is not error and second.__context__ is None:
-                second.__context__ = error
+                set_context(second, error)
             error = second
         if self._cut is Cut.CANCEL:
             self._let_go(job)
