@@ -346,15 +346,22 @@ class Tasker(Functions):
                 async for page in pages:
                     ...
 
-        Inputs are read lazily, at most ``limit`` ahead of the results that were received. Leaving
-        the block early cancels what runs of it, at once. The channel is a
-        ``trio.abc.ReceiveChannel``, and ends after the last result.
+        Inputs are read lazily, at most ``limit`` ahead of the results that were received. With
+        ``limit_per_key``, a key that is full holds up no other: of inputs that wait for their key,
+        and of results that wait behind these for their turn, there are at most 1,000 more.
+
+        Leaving the block, in whatever way, cancels what runs of it, at once. The channel is a
+        ``trio.abc.ReceiveChannel``, and ends after the last result, and only then. If the map
+        fails, or its inputs do, who receives in the block is cancelled, and the error leaves it.
+        A receiver that this does not reach, in a task from outside or under a shield, gets a
+        ``trio.BrokenResourceError``.
 
         Args:
             fn: takes one input.
             inputs: any iterable or async iterable, endless ones included.
             key: a function from an input to its key, for ``limit_per_key`` and fair queues.
-            ordered: whether results come in the order of the inputs, and not as they are done.
+            ordered: whether results come in the order of the inputs, and not as they are done; a
+                failure then shows in its turn.
             outcomes: whether results are ``outcome.Outcome`` objects, also of inputs that the queue
                 refused; else the first failure cancels the rest and leaves the block, in a group.
 

@@ -244,22 +244,26 @@ class Functions(Service):
         assert crew is not None
         assert crew.shared is not None
 
-        def submit_nowait(item: object) -> Job[Any]:
-            its_key = None if key is None else _key_of(item, key)
+        def submit_nowait(item: object, its_key: Hashable) -> Job[Any]:
             sent = self._sending().send_nowait(self._call(fn, (item,)), its_key, awaited=True)
             return cast("Job[Any]", sent)
 
-        def submit(item: object) -> Awaitable[Job[Any]]:
-            its_key = None if key is None else _key_of(item, key)
+        def submit(item: object, its_key: Hashable) -> Awaitable[Job[Any]]:
             return self._submit(fn, (item,), its_key, None)
 
         def ahead() -> int:
             return cast("int", getattr(self, self.LIMITS[0]))
 
         guard = partial(inside.waiting_for, crew, crew.shared, "a map")
-        return Mapped(submit_nowait, submit, ahead, guard, self._maps, inputs, ordered, outcomes)
-
-
-@trio.lowlevel.disable_ki_protection
-def _key_of(item: object, key: Callable[[Any], Hashable]) -> Hashable:
-    return key(item)
+        return Mapped(
+            submit_nowait,
+            submit,
+            ahead,
+            guard,
+            maps=self._maps,
+            inputs=inputs,
+            key=key,
+            limit_per_key=self.limit_per_key,
+            ordered=ordered,
+            outcomes=outcomes,
+        )

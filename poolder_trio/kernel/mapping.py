@@ -13,12 +13,12 @@ import trio
 
 from poolder_trio.errors import QueueFull, TooManyRequests
 from poolder_trio.kernel.job import Job, record
+from poolder_trio.kernel.lanes import Entry, Lanes
 from poolder_trio.kernel.mailbox import NO_BOX
 from poolder_trio.kernel.outlet import Outlet
-from poolder_trio.kernel.waiters import parked, stay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -27,32 +27,41 @@ T = TypeVar("T")
 
 #: How many inputs are sent off before others have the event loop.
 _BURST = 64
+_BROKEN = "this map has failed, or was cancelled: its block says with what"
 
 
 class Mapped(Generic[S, T]):
     """An ``async with`` that gives a channel of results; see `Tasker.map`.
 
+    The tasks of its nursery own the jobs: each lives until the block is left or cancelled, then
+    cancels what runs, and waits for it. So the nursery is open for as long as any job may fail.
+
     Args:
-        submit_nowait: sends one input off, or raises `QueueFull`.
-        submit: sends one input off; may wait for room.
+        submit_nowait: sends one input with its key off, or raises `QueueFull`.
+        submit: sends one input with its key off; may wait for room.
         ahead: returns how many inputs may be read ahead of the results received.
         guard: what surrounds the block.
         maps: the open maps, which are told when they may read further ahead.
         inputs: any iterable or async iterable.
+        key: returns the key of an input; ``None``: they have none.
+        limit_per_key: how many of one key may run at once.
         ordered: whether results come in the order of the inputs.
         outcomes: whether results are outcomes.
     """
 
-    def __init__(  # noqa: PLR0917  # what `Tasker.map` is called with, and what it is to call
+    def __init__(
         self,
-        submit_nowait: Callable[[S], Job[Any]],
-        submit: Callable[[S], Awaitable[Job[Any]]],
+        submit_nowait: Callable[[S, Hashable], Job[Any]],
+        submit: Callable[[S, Hashable], Awaitable[Job[Any]]],
         ahead: Callable[[], int],
         guard: Callable[[], AbstractContextManager[None]],
+        *,
         maps: set[Mapped[Any, Any]],
         inputs: Iterable[S] | AsyncIterable[S],
-        ordered: bool,  # noqa: FBT001
-        outcomes: bool,  # noqa: FBT001
+        key: Callable[[S], Hashable] | None,
+        limit_per_key: int | None,
+        ordered: bool,
+        outcomes: bool,
     ) -> None:
         self._submit_nowait = submit_nowait
         self._submit = submit
@@ -60,6 +69,10 @@ class Mapped(Generic[S, T]):
         self._guard = guard
         self._maps = maps
         self._inputs = inputs
+        self._key = key
+        self._lanes: Lanes[S] | None = None
+        if key is not None and limit_per_key is not None:
+            self._lanes = Lanes(limit_per_key)
         self._ordered = ordered
         self._outcomes = outcomes
         self._outlet: Outlet[Any] = Outlet(self._taken)
@@ -68,21 +81,25 @@ class Mapped(Generic[S, T]):
         self._leaving = False
         #: How many inputs were read whose results were not received.
         self._unreceived = 0
+        #: Of these, how many results wait for their turn behind a key that is full.
+        self._early = 0
         self._room = trio.lowlevel.ParkingLot()
         self._all_read = False
         self._running: dict[Job[Any], None] = {}
-        self._in_order: deque[Job[Any]] = deque()
-        self._last: trio.lowlevel.Task | None = None
+        self._in_order: deque[Entry[S]] = deque()
+        self._stopped = trio.lowlevel.ParkingLot()
 
     async def __aenter__(self) -> trio.abc.ReceiveChannel[T]:
+        # The only checkpoint: whoever is cancelled in here has begun nothing.
+        await trio.lowlevel.checkpoint()
         async with AsyncExitStack() as stack:
             stack.enter_context(self._guard())
             self._maps.add(self)
             stack.callback(self._maps.discard, self)
-            stack.push_async_callback(self._until_all_ended)
             self._nursery = await stack.enter_async_context(trio.open_nursery())
-            self._nursery.start_soon(self._feed, name="poolder_trio map")
-            await trio.lowlevel.checkpoint()
+            self._nursery.start_soon(self._own, self._read, name="poolder_trio map")
+            if self._lanes is not None:
+                self._nursery.start_soon(self._own, self._send_held, name="poolder_trio map")
             self._stack = stack.pop_all()
         return self._outlet
 
@@ -93,44 +110,59 @@ class Mapped(Generic[S, T]):
         traceback: TracebackType | None,
     ) -> bool | None:
         self._outlet.close()
-        self._nursery.cancel_scope.cancel()
-        self._cancel()
+        self._stop()
         return await self._stack.__aexit__(exc_type, exc, traceback)
 
-    def _cancel(self) -> None:
-        """Cancel what runs of this map; no result of it is wanted any more."""
-        self._leaving = True
-        for job in tuple(self._running):
-            job.cancel()
+    async def _own(self, part: Callable[[], Awaitable[None]]) -> None:
+        """Do a part of what is to be done, and be there until no job of this map is."""
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            await part()
+            await trio.sleep_forever()
+        finally:
+            self._stop()
+            await self._until_all_ended()
 
     @trio.lowlevel.enable_ki_protection
     async def _until_all_ended(self) -> None:
         """Wait until no handler runs: as a nursery waits for its children, cancelled or not."""
-        if self._running:
-            await parked(self._wait_for_last, stay)
+        with trio.CancelScope(shield=True):
+            while self._running:
+                await self._stopped.park()
 
-    def _wait_for_last(self, task: trio.lowlevel.Task) -> None:
-        self._last = task
+    @trio.lowlevel.enable_ki_protection
+    def _stop(self) -> None:
+        """Cancel all of this map: no result of it is wanted any more, or will come."""
+        if self._leaving:
+            return
+        self._leaving = True
+        # Before the channel breaks: who is in the block is cancelled, and only others are told.
+        self._nursery.cancel_scope.cancel()
+        self._outlet.break_off(_BROKEN)
+        for job in tuple(self._running):
+            job.cancel()
 
     # -- what goes in
 
-    async def _feed(self) -> None:
+    async def _read(self) -> None:
         if isinstance(self._inputs, AsyncIterable):
-            await self._feed_from(aiter(self._inputs))
+            await self._read_from(aiter(self._inputs))
         else:
             iterator = iter(self._inputs)
             await self._place()
             for item in iterator:
-                await self._send(item)
+                await self._take_in(item)
                 await self._place()
+        self._unreceived -= 1  # the place that no input has come for
+        self._room.unpark_all()
         self._all_read = True
         self._end_if_done()
 
-    async def _feed_from(self, iterator: AsyncIterator[S]) -> None:
+    async def _read_from(self, iterator: AsyncIterator[S]) -> None:
         try:
             await self._place()
             async for item in iterator:
-                await self._send(item)
+                await self._take_in(item)
                 await self._place()
         finally:
             # One that is left in the middle is not left to the garbage collector.
@@ -138,48 +170,83 @@ class Mapped(Generic[S, T]):
                 await iterator.aclose()
 
     async def _place(self) -> None:
-        """Wait until one more input may be read."""
-        while self._unreceived >= self._ahead():
+        """Wait until one more input may be read. What was read before goes first."""
+        lanes = self._lanes
+        while self._is_full() or (lanes is not None and not lanes.has_room(self._early)):
             await self._room.park()
         self._unreceived += 1
         if not self._unreceived % _BURST:
             await trio.lowlevel.checkpoint()
 
+    def _is_full(self) -> bool:
+        """Tell whether as many run, or were not received, as may."""
+        aside = self._early if self._lanes is None else self._early + self._lanes.held
+        return self._unreceived - aside >= self._ahead()
+
+    async def _take_in(self, item: S) -> None:
+        entry = Entry(item, None if self._key is None else self._key(item))
+        if self._ordered:
+            self._in_order.append(entry)
+        if self._lanes is None or self._lanes.enter(entry):
+            await self._send(entry)
+
+    async def _send_held(self) -> None:
+        """Send what waited for its key, as far as keys are free again."""
+        lanes = self._lanes
+        assert lanes is not None
+        while True:
+            while not lanes.ready or self._is_full():
+                await self._room.park()
+            await self._send(lanes.pop())
+            self._room.unpark_all()  # who reads lets those go first that are ready
+
+    # A job is accepted and followed, or neither: Ctrl-C does not come in between.
     @trio.lowlevel.enable_ki_protection
-    async def _send(self, item: S) -> None:
+    async def _send(self, entry: Entry[S]) -> None:
         try:
             try:
-                job = self._submit_nowait(item)
+                job = self._submit_nowait(entry.item, entry.key)
             except QueueFull:
-                job = await self._submit(item)
+                job = await self._submit(entry.item, entry.key)
         except TooManyRequests as refusal:
             # What came of this input, like anything else that a queue drops.
-            job = record(item, NO_BOX)
+            job = record(entry.item, NO_BOX)
             job.settle("dropped", refusal)
-        self._follow(job)
+        self._follow(entry, job)
 
-    def _follow(self, job: Job[Any]) -> None:
+    def _follow(self, entry: Entry[S], job: Job[Any]) -> None:
+        entry.job = job
         self._running[job] = None
-        if self._ordered:
-            self._in_order.append(job)
         if self._leaving:
             job.cancel()
         if job.ended:
-            self._ended(job)
+            self._ended(entry, job)
         else:
-            job.watch(self, partial(self._ended, job))
+            job.watch(self, partial(self._ended, entry, job))
 
     # -- what comes out
 
-    def _ended(self, job: Job[Any]) -> None:
+    def _ended(self, entry: Entry[S], job: Job[Any]) -> None:
         del self._running[job]
-        if not self._ordered:
+        if self._lanes is not None:
+            self._lanes.leave(entry)
+        if self._ordered:
+            self._deliver_in_order()
+        else:
             self._deliver(job)
-        while self._in_order and self._in_order[0].ended:
-            self._deliver(self._in_order.popleft())
-        if self._last is not None and not self._running:
-            trio.lowlevel.reschedule(self._last)
+        if self._lanes is not None:
+            self._room.unpark_all()
+        if not self._running:
+            self._stopped.unpark_all()
         self._end_if_done()
+
+    def _deliver_in_order(self) -> None:
+        is_early = self._lanes is not None
+        self._early += is_early
+        while self._in_order and (job := self._in_order[0].job) is not None and job.ended:
+            self._in_order.popleft()
+            self._early -= is_early
+            self._deliver(job)
 
     def _deliver(self, job: Job[Any]) -> None:
         result = outcome.capture(job.result)
@@ -190,11 +257,12 @@ class Mapped(Generic[S, T]):
         elif isinstance(result, outcome.Value):
             self._outlet.put(result.value)
         else:
-            self._cancel()
             self._nursery.start_soon(_unwrap, result)
+            self._stop()
 
     def _end_if_done(self) -> None:
-        if self._all_read and not self._running:
+        held = self._lanes is not None and self._lanes.held
+        if self._all_read and not (self._running or held or self._leaving):
             self._outlet.end()
 
     def look_again(self) -> None:
@@ -203,7 +271,7 @@ class Mapped(Generic[S, T]):
 
     def _taken(self, _: object) -> None:
         self._unreceived -= 1
-        self._room.unpark()
+        self._room.unpark_all()
 
 
 async def _unwrap(result: outcome.Error) -> None:

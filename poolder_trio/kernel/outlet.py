@@ -21,11 +21,12 @@ class Outlet(trio.abc.ReceiveChannel[T]):
         taken: called with each item as it is received; it must not raise.
     """
 
-    __slots__ = ("_receive", "_send", "_taken")
+    __slots__ = ("_broken", "_receive", "_send", "_taken")
 
     def __init__(self, taken: Callable[[T], object]) -> None:
         self._send, self._receive = trio.open_memory_channel["T"](math.inf)
         self._taken = taken
+        self._broken: str | None = None
 
     @trio.lowlevel.enable_ki_protection
     def put(self, item: T) -> None:
@@ -35,6 +36,15 @@ class Outlet(trio.abc.ReceiveChannel[T]):
 
     def end(self) -> None:
         """Let the channel end after what is in it."""
+        self._send.close()
+
+    def break_off(self, why: str) -> None:
+        """Let the channel end after what is in it, for no good reason: who receives is told.
+
+        Args:
+            why: the message of their `trio.BrokenResourceError`.
+        """
+        self._broken = why
         self._send.close()
 
     def __len__(self) -> int:
@@ -50,9 +60,15 @@ class Outlet(trio.abc.ReceiveChannel[T]):
 
         Raises:
             trio.EndOfChannel: there is none any more.
+            trio.BrokenResourceError: what was to fill it has failed, or was cancelled.
             trio.ClosedResourceError: this end was closed.
         """
-        item = await self._receive.receive()
+        try:
+            item = await self._receive.receive()
+        except trio.EndOfChannel:
+            if self._broken is None:
+                raise
+            raise trio.BrokenResourceError(self._broken) from None
         self._taken(item)
         return item
 
@@ -61,10 +77,18 @@ class Outlet(trio.abc.ReceiveChannel[T]):
         """Return the next item.
 
         Raises:
-            trio.WouldBlock: there is none yet.
-            trio.EndOfChannel, trio.ClosedResourceError: as `receive`.
+            trio.WouldBlock: there is none yet; or the caller is cancelled, and its next checkpoint
+                says so.
+            trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError: as `receive`.
         """
-        item = self._receive.receive_nowait()
+        try:
+            item = self._receive.receive_nowait()
+        except trio.EndOfChannel:
+            if self._broken is None:
+                raise
+            if trio.current_effective_deadline() == -math.inf:
+                raise trio.WouldBlock from None
+            raise trio.BrokenResourceError(self._broken) from None
         self._taken(item)
         return item
 

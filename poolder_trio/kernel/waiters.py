@@ -36,11 +36,6 @@ async def parked(
     return await trio.lowlevel.wait_task_rescheduled(abort)
 
 
-def stay(_: trio.lowlevel.Task) -> bool:
-    """Return ``False``: for those whom no cancellation sends away."""
-    return False
-
-
 def _nothing() -> None:
     pass
 
