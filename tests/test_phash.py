@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 import types
 from collections import Counter, OrderedDict, defaultdict, namedtuple
 from decimal import Decimal
@@ -533,3 +534,80 @@ def test_it_is_refused_even_if_there_is_one_seat_only():
 def test_a_signalling_nan_is_refused_as_hash_refuses_it():
     with pytest.raises(TypeError):
         phash(Decimal("sNaN"), 10)
+
+
+# -- what would hold up the program
+
+
+def nested(depth, wrap):
+    key = 1
+    for _ in range(depth):
+        key = wrap(key)
+    return key
+
+
+def with_itself(holder, put):
+    put(holder)
+    return holder
+
+
+def cycle_in_an_instance():
+    inner = []
+    point = Point(inner)
+    inner.append(point)
+    return point
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(lambda: Decimal("1e3999999"), id="a large decimal"),
+        pytest.param(lambda: Decimal("-1e999999999999999"), id="one that no memory would hold"),
+        pytest.param(lambda: Decimal("1e-3999999"), id="a small one"),
+        pytest.param(lambda: Decimal("1." + "3" * 200_000), id="a long one"),
+        pytest.param(lambda: ("a", [Decimal("1e3999999")]), id="a large one inside"),
+        pytest.param(lambda: nested(5000, lambda key: (key,)), id="tuples"),
+        pytest.param(lambda: nested(5000, lambda key: [key]), id="lists"),
+        pytest.param(lambda: nested(5000, lambda key: {"a": key}), id="mappings"),
+        pytest.param(lambda: nested(400, lambda key: frozenset([key])), id="sets"),
+        pytest.param(lambda: nested(5000, Point), id="dataclasses"),
+        pytest.param(lambda: nested(60, lambda key: (key, key)), id="twice in each of sixty"),
+        pytest.param(lambda: with_itself([], lambda key: key.append(key)), id="a cycle of a list"),
+        pytest.param(
+            lambda: with_itself({}, lambda key: key.update(a=key, b=key)), id="of a mapping"
+        ),
+        pytest.param(cycle_in_an_instance, id="of a dataclass"),
+        pytest.param(lambda: [None] * 1_000_000, id="a million values"),
+    ],
+)
+def test_a_key_that_would_hold_up_the_program_is_refused_in_time(key):
+    made = key()
+    began = time.perf_counter()
+    with pytest.raises(TypeError, match="give the pool a key= function"):
+        phash(made, 10)
+    assert time.perf_counter() - began < 1
+
+
+def test_a_key_is_refused_as_such_where_the_stack_is_nearly_full():
+    def at(depth):
+        return at(depth - 1) if depth else phash(nested(200, lambda key: (key,)), 10)
+
+    refused = 0
+    for depth in range(0, sys.getrecursionlimit(), 20):
+        try:
+            at(depth)
+        except TypeError:
+            refused += 1
+        except RecursionError:  # there was no room for `at` itself
+            break
+    assert refused
+
+
+@pytest.mark.parametrize("zero", ["0e3999999", "-0e-3999999", "0." + "0" * 20_000])
+def test_a_zero_is_zero_whatever_its_exponent(zero):
+    assert wide(Decimal(zero)) == wide(0)
+
+
+def test_a_number_that_is_long_and_not_too_long_has_a_seat():
+    assert wide(Decimal("1e5000")) == wide(10**5000)
+    assert wide(Decimal("1e-300")) == wide(Fraction(1, 10**300))

@@ -12,9 +12,17 @@ import math
 import uuid
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+#: Digits and zeros of a ``Decimal``: to write out ten times as many takes half a second.
+_LONGEST = 10_000
+#: What a key may hold, and how deep, which bounds the time for one that holds itself, as well.
+_MOST, _DEEPEST = 100_000, 250
 
 
 def phash(key: object, size: int) -> int:
@@ -33,8 +41,8 @@ def phash(key: object, size: int) -> int:
         size: the number of seats, at least 1.
 
     Raises:
-        TypeError: the key has no content that is the same in another process, or ``size`` is
-            no int.
+        TypeError: the key has no content that is the same in another process, or too much of it,
+            or ``size`` is no int.
         ValueError: ``size`` is less than 1.
     """
     if not isinstance(size, int):
@@ -43,7 +51,11 @@ def phash(key: object, size: int) -> int:
     if size < 1:
         message = f"size must be an int >= 1, got {size!r} (phash)"
         raise ValueError(message)
-    state = int.from_bytes(hashlib.blake2b(_encode(key), digest_size=8).digest(), "big")
+    try:
+        content = _encode(key)
+    except RecursionError:  # the caller is deep in the stack itself
+        raise _Contents.refusal() from None
+    state = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
     seat, jump = 0, 0
     while jump < size:
         seat = jump
@@ -55,7 +67,37 @@ def phash(key: object, size: int) -> int:
 _TICK = dt.timedelta(microseconds=1)
 
 
-def _encode(value: object) -> bytes:  # noqa: C901, PLR0911, PLR0912  # a table of types, in order
+class _Contents:
+    """What one key holds, in containers: counted, so that the time for it has a bound."""
+
+    __slots__ = ("_depth", "_left")
+
+    def __init__(self) -> None:
+        self._left = _MOST
+        self._depth = 0
+
+    def encode(self, values: Iterable[object]) -> Iterator[bytes]:
+        """Yield the encoding of each of the ``values`` in a container."""
+        if self._depth == _DEEPEST:
+            raise self.refusal()
+        self._depth += 1
+        for value in values:
+            if not self._left:
+                raise self.refusal()
+            self._left -= 1
+            yield _encode(value, self)
+        self._depth -= 1
+
+    @staticmethod
+    def refusal() -> TypeError:
+        """Return the error for a key that holds too much."""
+        return TypeError(
+            f"a key must not hold more than {_MOST} values, or be nested {_DEEPEST} deep, or hold "
+            f"itself; give the pool a key= function that returns a str, int or tuple"
+        )
+
+
+def _encode(value: object, inside: _Contents | None = None) -> bytes:  # noqa: C901, PLR0911, PLR0912  # a table of types, in order
     """Return bytes that differ for values that differ, and agree for values that are equal."""
     if isinstance(value, str):
         return _tagged(b"s", value.encode("utf-8", "surrogatepass"))
@@ -65,10 +107,11 @@ def _encode(value: object) -> bytes:  # noqa: C901, PLR0911, PLR0912  # a table 
         return _tagged(b"n", _encode_number(value))
     if value is None:
         return b"0"
+    inside = inside or _Contents()
     if isinstance(value, enum.Enum):
         # A combined flag has a name on some versions of Python and none on others.
         member = value.value if isinstance(value, enum.Flag) else value.name
-        return _tagged(b"e", _encode(type(value).__qualname__) + _encode(member))
+        return _tagged(b"e", b"".join(inside.encode((type(value).__qualname__, member))))
     if isinstance(value, uuid.UUID):
         return _tagged(b"u", value.bytes)
     if isinstance(value, dt.datetime):
@@ -80,18 +123,17 @@ def _encode(value: object) -> bytes:  # noqa: C901, PLR0911, PLR0912  # a table 
     if isinstance(value, dt.timedelta):
         return _tagged(b"i", b"%d" % (value // _TICK))
     if isinstance(value, tuple):
-        return _tagged(b"(", b"".join(map(_encode, value)))
+        return _tagged(b"(", b"".join(inside.encode(value)))
     if isinstance(value, list):
-        return _tagged(b"[", b"".join(map(_encode, value)))
+        return _tagged(b"[", b"".join(inside.encode(value)))
     if isinstance(value, AbstractSet):
-        return _tagged(b"{", b"".join(sorted(map(_encode, value))))
+        return _tagged(b"{", b"".join(sorted(inside.encode(value))))
     if isinstance(value, Mapping):
-        pairs = sorted(_encode(name) + _encode(content) for name, content in value.items())
+        pairs = sorted(b"".join(inside.encode(pair)) for pair in value.items())
         return _tagged(b"m", b"".join(pairs))
     fields = _compared_fields(value)
     if fields is not None:
-        content = b"".join(map(_encode, fields))
-        return _tagged(b"f", _encode(type(value).__qualname__) + content)
+        return _tagged(b"f", b"".join(inside.encode([type(value).__qualname__, *fields])))
     raise _unstable(value)
 
 
@@ -118,6 +160,14 @@ def _encode_number(value: float | decimal.Decimal | fractions.Fraction) -> bytes
         finite = isinstance(value, fractions.Fraction) or math.isfinite(value)
     if not finite:
         return str(float(value)).encode()
+    if isinstance(value, decimal.Decimal):
+        if not value:
+            return b"0/1"
+        if len(str(value)) + abs(value.adjusted()) > _LONGEST:
+            raise TypeError(
+                f"a Decimal of more than {_LONGEST} digits can't choose a seat; "
+                f"give the pool a key= function that returns a str, int or tuple"
+            )
     above, below = value.as_integer_ratio()
     return b"%x/%x" % (above, below)
 
