@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from poolder_trio._version import __version__
 from poolder_trio.application import Application
 from poolder_trio.configuration import find
-from poolder_trio.kernel.notes import describe
+from poolder_trio.kernel.notes import describe, printable
 from poolder_trio.overview import overview
 from poolder_trio.policies import checks
 from poolder_trio.running import Signals, run_to_the_end
@@ -166,7 +166,7 @@ def _is_theirs(filename: str) -> bool:
 
 def _say(line: str) -> None:
     with contextlib.suppress(OSError):  # nobody reads it any more: what is done is done
-        print(line, file=sys.stderr)  # noqa: T201  # a command line talks
+        print(printable(line), file=sys.stderr)  # noqa: T201  # a command line talks
 
 
 def _seconds(text: str) -> float:

@@ -13,6 +13,7 @@ from poolder_trio.errors import DuplicateName
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.groups import Child, Groups, role_of
 from poolder_trio.kernel.inbox_child import InboxChild
+from poolder_trio.kernel.notes import printable
 from poolder_trio.kernel.runner import check_function
 from poolder_trio.kernel.service import Service, Stage
 from poolder_trio.policies import checks
@@ -130,7 +131,7 @@ class _Group(Pool[Any, Any]):
 
     @property
     def _title(self) -> str:
-        return f"{self.factory.title}/{self.group}"
+        return printable(f"{self.factory.title}/{self.group}")
 
     # -- what the kernel asks
 

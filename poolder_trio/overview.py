@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from poolder_trio.application import Application
 from poolder_trio.kernel.marks import declared_triggers
-from poolder_trio.kernel.notes import add_note, describe
+from poolder_trio.kernel.notes import add_note, describe, printable
 from poolder_trio.kernel.service import Service
 from poolder_trio.policies.instants import in_utc
 from poolder_trio.policies.triggers import Every, make_trigger
@@ -35,7 +35,8 @@ def overview(app: Application, now: datetime, *, everything: bool = False) -> It
         ValueError: a schedule never fires.
         Exception: whatever a trigger of the user's raises.
     """
-    yield from _of(app, app.name or type(app).__name__, now, "", everything=everything)
+    lines = _of(app, app.name or type(app).__name__, now, "", everything=everything)
+    yield from map(printable, lines)
 
 
 def _of(

@@ -17,7 +17,7 @@ from poolder_trio.kernel import inside, watch
 from poolder_trio.kernel.aged_mailbox import mailbox
 from poolder_trio.kernel.gate import Gate
 from poolder_trio.kernel.job import Job
-from poolder_trio.kernel.notes import add_note
+from poolder_trio.kernel.notes import add_note, describe, shown
 from poolder_trio.kernel.pace import pace_here
 from poolder_trio.kernel.seat import NOTHING, Seat
 from poolder_trio.kernel.timers import Timers
@@ -273,10 +273,13 @@ class Crew:
         what_now = self._crashes.record(error, self.clock())
         if what_now is not AfterCrash.ESCALATE:
             if self.limit is not None:  # it was a function that failed; its worker is as any other
-                self.log.error("worker=%s event=function-failed", seat.name, exc_info=error)
+                self.log.error("worker=%s event=function-failed", shown(seat.name), exc_info=error)
                 return True
             self.log.error(
-                "worker=%s event=crashed then=%s", seat.name, what_now.value, exc_info=error
+                "worker=%s event=crashed then=%s",
+                shown(seat.name),
+                what_now.value,
+                exc_info=error,
             )
             if what_now is AfterCrash.RETIRE:
                 self.retire(seat)
@@ -451,7 +454,8 @@ class Crew:
         except Exception:
             # A send to a seat asks no key; its job may have none. It goes on, as jobs of an ended
             # seat do: to a live one.
-            self.log.exception("job=%s event=not-routable worker=%s", item, self.live[0].name)
+            name = shown(self.live[0].name)
+            self.log.exception("job=%s event=not-routable worker=%s", shown(describe(item)), name)
             return self.live[0].box
 
     # -- rest, pause and end

@@ -11,7 +11,7 @@ import trio_util
 
 from poolder_trio.errors import Closed
 from poolder_trio.kernel.accounts import Statistics, Tally
-from poolder_trio.kernel.notes import add_note
+from poolder_trio.kernel.notes import add_note, shown
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -79,7 +79,7 @@ class Family:
         stack.callback(self.told.set)
         for name, child in children:
             if is_enough():
-                self.log.info("application=%s child=%s event=not-opened", self.title, name)
+                self._tell(name, "not-opened")
                 continue
             self.members[name] = child
             stack.callback(self._keep_report, name)
@@ -93,7 +93,7 @@ class Family:
                     del self.members[name]
                 add_note(error, f"while {name!r}, a child of {self.title}, was opened")
                 raise
-            self.log.info("application=%s child=%s event=opened", self.title, name)
+            self._tell(name, "opened")
 
     def leave(self, grace: float) -> None:
         """Give what remains ``grace`` seconds, from now on."""
@@ -184,6 +184,10 @@ class Family:
     def _live(self) -> list[tuple[str, Service]]:
         return [(name, child) for name, child in self.members.items() if name not in self._final]
 
+    def _tell(self, name: str, event: str) -> None:
+        title, child = shown(self.title), shown(name)
+        self.log.info("application=%s child=%s event=%s", title, child, event)
+
     def _keep_report(self, name: str) -> None:
         if name in self.members:
             self._final[name] = self.members[name].report
@@ -199,7 +203,7 @@ class Family:
             if name not in self._final:
                 child.close()
                 await child.wait_closed()
-            self.log.info("application=%s child=%s event=closed", self.title, name)
+            self._tell(name, "closed")
         self.ended.value = True
 
     def _finish(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from poolder_trio.abc import Instrument
+from poolder_trio.kernel.notes import describe, shown
 from poolder_trio.policies import checks
 
 if TYPE_CHECKING:
@@ -41,5 +42,7 @@ class Instruments:
             except Exception:  # noqa: BLE001  # logged, with its traceback
                 self._watching.remove(instrument)
                 self._log.exception(
-                    "instrument=%r hook=%s event=raised then=removed", instrument, hook
+                    "instrument=%s hook=%s event=raised then=removed",
+                    shown(describe(instrument)),
+                    hook,
                 )

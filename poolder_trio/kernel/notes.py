@@ -19,7 +19,23 @@ def describe(message: object) -> str:
         text = _short.repr(message)
     except Exception as error:  # noqa: BLE001  # a broken repr must not hide the error it is for
         return f"<{type(message).__name__} whose repr raises {type(error).__name__}>"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return printable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+
+
+def printable(text: str) -> str:
+    """Return ``text`` on one line: what is no printable character, as Python would write it."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def shown(name: object) -> str:
+    """Return a name as one word of a log's ``key=value``, quoted if it could be taken for more."""
+    text = printable(str(name))
+    if text and not set(text) & {" ", "=", '"'}:
+        return text
+    quoted = text.replace('"', '\\"')
+    return f'"{quoted}"'
 
 
 def add_note(error: BaseException, note: str) -> None:

@@ -15,6 +15,7 @@ import trio_util
 from outcome import Error, Outcome, capture
 
 from poolder_trio.errors import QueueFull
+from poolder_trio.kernel.notes import describe, shown
 from poolder_trio.kernel.outlet import Outlet
 from poolder_trio.kernel.seat import unprotected
 
@@ -189,7 +190,8 @@ class Returns(Generic[T]):
         except Exception:  # noqa: BLE001  # logged, and nothing is lost by it
             # One receiver's fault is not the others': its completions are results, below.
             self._log.exception(
-                "reply_to=%r event=send-raised then=read-from-results", line.reply_to
+                "reply_to=%s event=send-raised then=read-from-results",
+                shown(describe(line.reply_to)),
             )
         finally:
             del self._lines[id(line.reply_to)]

@@ -14,7 +14,7 @@ from poolder_trio.kernel import inside
 from poolder_trio.kernel.agenda import Agenda
 from poolder_trio.kernel.contexts import Snapshots
 from poolder_trio.kernel.job import record
-from poolder_trio.kernel.notes import add_note
+from poolder_trio.kernel.notes import add_note, shown
 from poolder_trio.kernel.scheduled import Pending, Scheduled
 from poolder_trio.kernel.terms import SENT, Terms
 from poolder_trio.policies.beat import beat
@@ -423,8 +423,8 @@ class Schedules:
             self.skipped += count
         self.crew.log.warning(
             "component=%s job=%s %s=%d since=%s",
-            self.crew.name,
-            name,
+            shown(self.crew.name),
+            shown(name),
             why,
             count,
             since.isoformat(),

@@ -13,6 +13,7 @@ import trio
 from poolder_trio.errors import Closed
 from poolder_trio.kernel import registry
 from poolder_trio.kernel.accounts import Tally
+from poolder_trio.kernel.notes import printable
 from poolder_trio.kernel.options import Options
 from poolder_trio.policies import checks
 
@@ -137,7 +138,7 @@ class Service(Options):
 
     @property
     def _title(self) -> str:
-        return self.name or type(self).__name__
+        return printable(self.name or type(self).__name__)
 
     def _refusal(self) -> Closed:
         return Closed(f"{self._title} {_NOT_OPEN[self._stage]}")

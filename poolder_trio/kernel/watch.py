@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from poolder_trio.kernel.notes import shown
 from poolder_trio.kernel.seat import Cut
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def warn(seat: Seat) -> None:
     frames = traceback.StackSummary.extract(seat.task.iter_await_frames())
     seat.crew.log.warning(
         "worker=%s job=%s event=overrun\n%s",
-        seat.name,
-        seat.in_hand(),
+        shown(seat.name),
+        shown(seat.in_hand()),
         "".join(frames.format()).rstrip(),
     )
