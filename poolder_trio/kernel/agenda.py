@@ -32,6 +32,9 @@ E = TypeVar("E", bound=Entry)
 _tickets = itertools.count(1)
 #: Seconds by which clocks are corrected without anybody's notice.
 _STEP = 1.0
+#: Where Vixie cron draws the line, too: a clock that is set back by less than these seconds shows
+#: some time twice; by more, it was wrong before.
+WRONG_CLOCK = 3 * 3600.0
 
 
 class Agenda(Generic[E]):
@@ -46,13 +49,14 @@ class Agenda(Generic[E]):
         trusted: returns how many of some seconds may pass before ``now`` is asked again.
         ring: called with an entry, when it was due, and the time; returns when it is due next;
             ``math.inf``: never. It must not raise.
-        set_back: called with the time, and by how many seconds the clock was set back, when that
-            is found; it may put entries anew.
+        set_back: called with the time, and how many seconds the clock is behind the latest time
+            that it showed, when it is found to have been set back; it may put and drop entries.
     """
 
     __slots__ = (
         "_alarm",
         "_heap",
+        "_latest",
         "_now",
         "_pace",
         "_ring",
@@ -83,8 +87,10 @@ class Agenda(Generic[E]):
         self._alarm: Timer | None = None
         #: What the first of the heap was due when the alarm was set.
         self._rings_at = math.inf
-        #: By how much the clock was before Trio's, when it was last looked at.
+        #: By how much the clock was before Trio's at most, since it was last found set back.
         self._seen = math.nan
+        #: The latest time that it showed before it was set back.
+        self._latest = -math.inf
 
     @trio.lowlevel.enable_ki_protection
     def put(self, entry: E, due: float) -> None:
@@ -128,14 +134,32 @@ class Agenda(Generic[E]):
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+        if self._heap:
+            now, trio_now = self._now(), trio.current_time()
+            self._notice(now, trio_now)
         self._rings_at = math.inf
         if self._heap:
             self._rings_at = self._heap[0][0]
-            now, trio_now = self._now(), trio.current_time()
-            self._seen = now - trio_now
             wait = self._trusted(max(0.0, self._rings_at - now))
             at = max(earliest, trio_now + wait)
             self._alarm = self._timers.at(at, self._look)
+
+    def _notice(self, now: float, trio_now: float) -> None:
+        """Compare the clock with what was seen of it, and say so if it was set back.
+
+        Whoever reads the clock to set the alarm has to ask here: what was seen is the only trace
+        that a set-back leaves. Corrections that go unnoticed stay in it, and so add up.
+        """
+        ahead = now - trio_now
+        by = self._seen - ahead
+        if self._set_back is None or not by > 0.0:
+            self._seen = ahead
+        elif by > _STEP:
+            self._seen = ahead
+            behind = max(self._latest, now + by) - now
+            self._latest = -math.inf if behind >= WRONG_CLOCK else now + behind
+            self._rings_at = -math.inf  # what is put meanwhile sets no alarm: that comes after it
+            self._set_back(now, behind)
 
     @trio.lowlevel.enable_ki_protection
     def _look(self) -> None:
@@ -144,10 +168,7 @@ class Agenda(Generic[E]):
         self._rings_at = -math.inf  # what is put meanwhile sets no alarm: that comes at the end
         now, pace = self._now(), self._pace
         stride = left = pace.begin(perf_counter(), SLICES["normal"])
-        if self._set_back is not None:
-            by = self._seen - (now - trio.current_time())
-            if by > _STEP:
-                self._set_back(now, by)
+        self._notice(now, trio.current_time())
         while self._heap and self._heap[0][0] <= now:
             due, ticket, entry = heapq.heappop(self._heap)
             if entry.ticket != ticket:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import datetime, time
 from typing import TYPE_CHECKING
 
 import trio
 
 from poolder_trio.kernel import inside
-from poolder_trio.kernel.agenda import Agenda
+from poolder_trio.kernel.agenda import WRONG_CLOCK, Agenda
 from poolder_trio.kernel.notes import describe
 from poolder_trio.policies.daytime import moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import time, tzinfo
+    from datetime import tzinfo
 
     from poolder_trio.kernel.crew import Crew
     from poolder_trio.kernel.job import Call
@@ -33,10 +33,18 @@ class Timer:
         calls: what is to be called: one, or those of a ``perform_many``.
     """
 
-    __slots__ = ("_delayed", "_due", "_end", "calls", "ticket")
+    __slots__ = ("_asked", "_delayed", "_due", "_end", "calls", "ticket")
 
-    def __init__(self, delayed: Delayed, due: float | datetime, calls: Sequence[Call]) -> None:
+    def __init__(
+        self,
+        delayed: Delayed,
+        due: float | datetime,
+        calls: Sequence[Call],
+        asked: time | None = None,
+    ) -> None:
         self.calls = calls
+        #: The time of day that was asked for, if it was one.
+        self._asked = asked
         self._delayed = delayed
         #: Seconds of Trio's clock, or a time of the wall clock.
         self._due = due
@@ -70,6 +78,12 @@ class Timer:
             self._delayed.dates.put(self, self._due.timestamp())
         else:
             self._delayed.steady.put(self, self._due)
+
+    def look_again(self) -> None:
+        """Wait for the time of day that was asked for: the clock was wrong when it was."""
+        if self._asked is not None:
+            self._due = self._delayed.date_of(self._asked)
+            self.start()
 
     def ring(self) -> None:
         """Send the calls off: it is time."""
@@ -118,7 +132,7 @@ class Delayed:
         self._zone = zone
         self.steady: Agenda[Timer] = Agenda(crew.timers, trio.current_time, float, _ring)
         self.dates: Agenda[Timer] = Agenda(
-            crew.timers, lambda: wall.now().timestamp(), wall.trusted, _ring
+            crew.timers, lambda: wall.now().timestamp(), wall.trusted, _ring, self._set_back
         )
         #: In the order in which they were set.
         self.pending: dict[Timer, None] = {}
@@ -135,7 +149,18 @@ class Delayed:
 
     def at(self, when: datetime | time, calls: Sequence[Call]) -> Timer:
         """Send ``calls`` to the pool at a time of the wall clock: see `moment`."""
-        return self._set(Timer(self, moment(when, self._wall.now(), self._zone), calls))
+        asked = when if isinstance(when, time) else None
+        return self._set(Timer(self, self.date_of(when), calls, asked))
+
+    def date_of(self, when: datetime | time) -> datetime:
+        """Return the moment that ``when`` means, in UTC: see `moment`."""
+        return moment(when, self._wall.now(), self._zone)
+
+    def _set_back(self, now: float, behind: float) -> None:  # noqa: ARG002  # as an agenda calls it
+        """Look again when times of day are, if the clock was wrong; dates stay what they are."""
+        if behind >= WRONG_CLOCK:
+            for timer in self.pending:
+                timer.look_again()
 
     @trio.lowlevel.enable_ki_protection
     def _set(self, timer: Timer) -> Timer:

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from poolder_trio.kernel import inside
-from poolder_trio.kernel.agenda import Agenda
+from poolder_trio.kernel.agenda import WRONG_CLOCK, Agenda
 from poolder_trio.kernel.contexts import Snapshots
 from poolder_trio.kernel.job import record
 from poolder_trio.kernel.notes import add_note, shown
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.terms import Form
     from poolder_trio.kernel.wall import WallClock
-
-#: Where Vixie cron draws the line, too: a clock that is set back by less than these seconds shows
-#: some time twice; by more, it was wrong before.
-_WRONG_CLOCK = 3 * 3600.0
 
 
 @attrs.frozen(kw_only=True)
@@ -327,8 +323,8 @@ class Schedules:
             self._miss(entry, overdue.since, overdue.missed)
         return following
 
-    def _set_back(self, now: float, by: float) -> None:
-        """Look again when jobs are due, because the wall clock was set back by ``by`` seconds.
+    def _set_back(self, now: float, behind: float) -> None:
+        """Look again when jobs are due, because the wall clock was set back.
 
         Dates that come a second time are not kept a second time, as with Vixie cron, unless the
         clock was wrong; what follows the clock is not to wait until it has caught up.
@@ -336,7 +332,7 @@ class Schedules:
         for entry in tuple(self.table.values()):
             if entry.anchor is not None or not entry.ticket:
                 continue
-            if by >= _WRONG_CLOCK or follows_the_wall(entry.trigger):
+            if behind >= WRONG_CLOCK or follows_the_wall(entry.trigger):
                 self._move(entry, now)
 
     def _move(self, entry: Scheduled, now: float) -> None:

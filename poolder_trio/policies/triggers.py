@@ -162,4 +162,5 @@ def follows_the_wall(trigger: Trigger) -> bool:
     """Tell whether a trigger is to come again when a clock shows the same time again."""
     if isinstance(trigger, Cron):
         return not trigger.fixed
-    return isinstance(trigger, Every)
+    # One of the user's own: nobody knows better than it what it is to do.
+    return not isinstance(trigger, At)
