@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from datetime import datetime
 from random import getrandbits
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import attrs
 from croniter import CroniterBadDateError, croniter
 
 from poolder_trio.policies import checks
+from poolder_trio.policies.crontab import Crontab, read
 from poolder_trio.policies.daytime import ZONE, zone_of
 from poolder_trio.policies.instants import SECOND, change, in_utc, readings
 from poolder_trio.policies.jitter import spread
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
 _EXPECTED = "a cron expression of 5 fields, or 6 with the seconds first, or @daily and its like"
-# croniter takes 5-5 for the whole field; in crontab it is 5.
-_ONE = re.compile(r"(?<![\w-])(\w+)-\1(/[1-9]\d*)?(?![\w/-])", re.ASCII)
-# From its last value on, a field has only that: croniter before 7 takes 59/15 for */15.
-_LAST = ("59", "59", "23", "31", "12", "6")
-# To croniter, h and r are numbers by chance; no name begins with them.
-_CHANCE = re.compile(r"(?<![a-z])[hr]", re.IGNORECASE)
 # Leap days on one day of the week are up to 40 years apart; what has not come by then never will.
 _START = datetime(2000, 1, 1)  # noqa: DTZ001  # as all local times here
 
@@ -34,9 +28,10 @@ _START = datetime(2000, 1, 1)  # noqa: DTZ001  # as all local times here
 class Cron:
     """Fires when clocks in a time zone show what a cron expression says.
 
-    Lists, ranges (also ``fri-mon``), steps and names as in crontab; 0 and 7 are Sunday. If day of
-    month and day of week are both given, either is enough; if one of them has a ``*``, as in
-    ``*/2``, both have to match.
+    Lists, ranges (also ``fri-mon``), steps and names as in crontab; 0 and 7 are Sunday. Among days
+    of the month, ``L`` is the last, and ``15W`` the weekday nearest to the 15th; among days of the
+    week, ``5#3`` is the third Friday, and ``L5`` the last. If day of month and day of week are both
+    given, either is enough; if one of them begins with a ``*``, as in ``*/2``, both have to match.
 
     When clocks change, it does as Vixie cron does. A fixed time, without a ``*`` in seconds,
     minutes and hours, that clocks skip comes at the first moment after the gap, and several that
@@ -65,17 +60,15 @@ class Cron:
         repr=False,
         kw_only=True,
     )
-    _steps: croniter = attrs.field(init=False, eq=False, repr=False)
+    _steps: tuple[croniter, ...] = attrs.field(init=False, eq=False, repr=False)
     _zone: tzinfo = attrs.field(init=False, eq=False, repr=False)
     _fixed: bool = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        steps = _parse(self.expression)
-        object.__setattr__(self, "_steps", steps)
+        table = _parse(self.expression)
+        object.__setattr__(self, "_steps", _steppers(self.expression, table))
         object.__setattr__(self, "_zone", zone_of(self.timezone))
-        # croniter keeps the seconds last.
-        minute, hour, _, _, _, *second = steps.expressions
-        object.__setattr__(self, "_fixed", "*" not in "".join([minute, hour, *second]))
+        object.__setattr__(self, "_fixed", table.fixed)
 
     @property
     def fixed(self) -> bool:
@@ -124,35 +117,50 @@ class Cron:
         return self._step(start - SECOND) if found >= end and not self._fixed else found
 
     def _step(self, local: datetime) -> datetime:
-        # A copy, for it keeps its position, and threads may share what a class declares.
-        # It is given no zone: what it makes of changes of the clocks is something else.
-        found: datetime = copy.copy(self._steps).get_next(datetime, local)
-        return found
+        found = [each for steps in self._steps if (each := _after(steps, local)) is not None]
+        if not found:
+            raise OverflowError
+        return min(found)
 
 
-def _parse(expression: str) -> croniter:
-    """Return what steps from one local time to the next.
+def _after(steps: croniter, local: datetime) -> datetime | None:
+    """Return the first date after ``local``; ``None`` if it is beyond the years of a datetime."""
+    # A copy, for it keeps its position, and threads may share what a class declares.
+    # It is given no zone: what it makes of changes of the clocks is something else.
+    try:
+        found: datetime = copy.copy(steps).get_next(datetime, local)
+    except (OverflowError, ValueError):
+        return None
+    return found
+
+
+def _parse(expression: str) -> Crontab:
+    try:
+        return read(expression)
+    except ValueError as error:
+        raise ValueError(f"{_message(expression)}: {error}") from error
+
+
+def _steppers(expression: str, table: Crontab) -> tuple[croniter, ...]:
+    """Return what steps from one local time to the next: alternatives, of which each has dates.
+
+    One that never comes is left out: to find that it does not takes croniter a search through 50
+    years, which is not to be made at each firing of the others.
 
     Raises:
-        ValueError: the expression is wrong, or has no date.
+        ValueError: none has a date.
     """
-    text = _ONE.sub(r"\1", expression.strip())
-    if not text.startswith("@"):
-        fields = text.split()
-        if len(fields) not in {5, 6} or _CHANCE.search(text):
-            raise ValueError(_message(expression))
-        text = " ".join(
-            re.sub(rf"(?<![\w-]){last}/[1-9]\d*(?!\w)", last, field)
-            for last, field in zip(_LAST[-len(fields) :], fields, strict=True)
-        )
-    try:
-        steps = croniter(text, _START, second_at_beginning=True, implement_cron_bug=True)
-        steps.get_next(datetime)
-    except CroniterBadDateError:
-        raise ValueError(f"{_message(expression)}: there is no such date") from None
-    except (LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"{_message(expression)}: {error}") from error
-    return steps
+    found = []
+    for line in table.lines():
+        steps = croniter(line, _START, day_or=False, second_at_beginning=True)
+        try:
+            steps.get_next(datetime)
+        except CroniterBadDateError:
+            continue
+        found.append(steps)
+    if not found:
+        raise ValueError(f"{_message(expression)}: there is no such date")
+    return tuple(found)
 
 
 def _message(expression: str) -> str:
