@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import math
 from collections import Counter
 from contextlib import AsyncExitStack
+from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import attrs
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from poolder_trio.policies.queues import Queue
     from poolder_trio.policies.rate import Rate
     from poolder_trio.policies.restart import Restart
+
+
+_INDEX = attrgetter("index")
 
 
 class Employer(Protocol):
@@ -92,6 +97,7 @@ class Crew:
 
     Attributes:
         seats: by index; ended ones stay where others follow them, so that no index changes.
+        live: the seats to which jobs may be sent, by index.
         awake: how many workers are not parked, or were handed a job.
         closing: nothing more is accepted; the workers leave once the crew is idle.
     """
@@ -133,8 +139,10 @@ class Crew:
         #: How many workers there may be beyond those that are; fewer than 0: so many are to go.
         self.vacancies = rules.limit or 0
         self.seats: list[Seat] = []
-        self._live: list[Seat] | None = []
+        self.live: list[Seat] = []
         self._gaps: list[int] = []
+        #: How many of the gaps are none any more.
+        self._stale = 0
         self.awake = 0
         #: How many workers are on their way, beside those that the crew began with.
         self.starting = 0
@@ -142,6 +150,8 @@ class Crew:
         #: How many jobs were accepted that are to be put into a waiting room only later.
         self.held = 0
         self.closing = False
+        #: Whether all workers were told to leave.
+        self._dismissed = False
         self.paused = False
         self._idle = trio_util.AsyncValue(True)  # noqa: FBT003
         self.ended = trio_util.AsyncValue(False)  # noqa: FBT003
@@ -157,13 +167,15 @@ class Crew:
 
     def _new_seat(self) -> Seat:
         """Return a seat at the lowest free index, with nobody on it."""
+        self._dismissed = False
         index = len(self.seats)
         while self._gaps:
             # A gap at the end may be gone, or have been filled, since it was noted.
             gap = heapq.heappop(self._gaps)
-            if gap < len(self.seats) and self.seats[gap].gone.is_set():
+            if self._is_gap(gap):
                 index = gap
                 break
+            self._stale -= 1
         box = self.shared or mailbox(self, self.rules.queue, paused=self.paused)
         seat = self.SEAT(self, index, box)
         if index < len(self.seats):
@@ -241,28 +253,42 @@ class Crew:
             replace = self._crashed(seat, error)
         else:
             replace = self.rules.restart.mode == "permanent"
+        # What it entered in its stack may have absorbed what ended it in the middle of a job.
+        seat.cut_off()
         return replace and seat.alive and not seat.dismissed
 
     async def _employ(
         self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None] | None
     ) -> None:
         worker = self._employer.employ(seat)
+        seated = False
         async with AsyncExitStack() as stack:
             worker.stack = stack
             seat.seat(worker)
             await worker.handle_init(**args)
-            self._seated(seat, ready)
             try:
+                # One that is to go takes no job with it.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                seated = True
+                self._seated(seat, ready)
                 await seat.serve()
             finally:
-                self.ledger.tell("worker_stopped", worker)
+                if seated:
+                    self.ledger.tell("worker_stopped", worker)
                 await worker.handle_stop()
+        if not seated:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            message = (
+                f"{seat.name} was never ready: what its handle_init entered in its stack absorbed "
+                f"what ended it; let that out of the stack"
+            )
+            raise RuntimeError(message)
 
     @trio.lowlevel.enable_ki_protection
     def _seated(self, seat: Seat, ready: Callable[[], None] | None) -> None:
         if not seat.opened:
-            seat.opened = seat.alive = True
-            self._changed()
+            seat.opened = True
+            self._enlist(seat)
             if ready is not None:
                 ready()
         self.ledger.tell("worker_started", seat.worker)
@@ -307,15 +333,7 @@ class Crew:
         self.retire(seat)
         if self.limit is not None and self.shared is not None:
             self.shared.start_all()
-        if self.seats[seat.index] is seat:
-            heapq.heappush(self._gaps, seat.index)
-        if self.seats[-1].gone.is_set():
-            while self.seats and self.seats[-1].gone.is_set():
-                self.seats.pop()
-            self._changed()  # a mode that goes by the number of seats goes by another one
-        if len(self._gaps) > len(self.seats):
-            self._gaps = [gap for gap in self._gaps if gap < len(self.seats)]
-            heapq.heapify(self._gaps)
+        self._free(seat)
         empty = not self.live and self.family is None
         if not self._present and self.limit is None and (self.closing or empty):
             self._end()
@@ -324,16 +342,33 @@ class Crew:
         if self.family is not None:
             self.family.departed(seat)
 
+    def _is_gap(self, index: int) -> bool:
+        return index < len(self.seats) and self.seats[index].gone.is_set()
+
+    def _free(self, seat: Seat) -> None:
+        """Let the index of a seat that is empty be another's."""
+        if self.seats[-1] is not seat:
+            heapq.heappush(self._gaps, seat.index)
+            return
+        self.seats.pop()
+        while self.seats and self.seats[-1].gone.is_set():
+            self.seats.pop()
+            self._stale += 1
+        self._employer.crew_changed()  # a mode that goes by the number of seats: it is another
+        if 2 * self._stale > len(self._gaps):
+            self._gaps = sorted({gap for gap in self._gaps if self._is_gap(gap)})
+            self._stale = 0
+
     # -- workers that run functions
 
     def call_in(self, item: object) -> None:
         """Take on one more worker, who begins with ``item``. There is a vacancy."""
         seat = self._new_seat()
         seat.first = item
-        seat.opened = seat.alive = True
+        seat.opened = True
         self.vacancies -= 1
         self.awake += 1
-        self._changed()
+        self._enlist(seat)
         self.nursery.start_soon(self._occupy, seat, {}, None, name=seat.name)
 
     @property
@@ -392,19 +427,25 @@ class Crew:
     @trio.lowlevel.enable_ki_protection
     def retire(self, seat: Seat) -> None:
         """Send ``seat`` no more jobs; what waits for it alone goes to others, if there are any."""
-        if not seat.alive:
-            return
-        seat.alive = False
-        self._changed()
+        self.retire_all([seat])
+
+    @trio.lowlevel.enable_ki_protection
+    def retire_all(self, seats: Iterable[Seat]) -> None:
+        """Send none of ``seats`` any more jobs; what waits for them goes to others that stay."""
+        retired = [seat for seat in seats if seat.alive]
+        for seat in retired:
+            self._strike(seat)
         if self.limit is not None:
-            self.vacancies += 1
-            seat.box.rearm()
+            for seat in retired:
+                self.vacancies += 1
+                seat.box.rearm()
             return
-        if not self.live and self.family is None:
+        if retired and not self.live and self.family is None:
             self._employer.close()
-        if seat.box is not self.shared:
-            for item in seat.box.close():
-                self.restore(seat.box, item)
+        for seat in retired:
+            if seat.box is not self.shared:
+                for item in seat.box.close():
+                    self.restore(seat.box, item)
 
     def stop(self) -> None:
         """Close the component, because a worker says so."""
@@ -416,16 +457,15 @@ class Crew:
         if self.rules.restart.mode != "permanent":
             self.retire(seat)
 
-    def _changed(self) -> None:
-        self._live = None
+    def _enlist(self, seat: Seat) -> None:
+        seat.alive = True
+        bisect.insort(self.live, seat, key=_INDEX)
         self._employer.crew_changed()
 
-    @property
-    def live(self) -> list[Seat]:
-        """The seats to which jobs may be sent, by index."""
-        if self._live is None:
-            self._live = [seat for seat in self.seats if seat.alive]
-        return self._live
+    def _strike(self, seat: Seat) -> None:
+        seat.alive = False
+        del self.live[bisect.bisect_left(self.live, seat.index, key=_INDEX)]
+        self._employer.crew_changed()
 
     @property
     def boxes(self) -> Iterable[Mailbox]:
@@ -500,8 +540,10 @@ class Crew:
         if not self._idle.value:
             self._idle.value = True
         if self.closing:
-            for seat in self.seats:
-                seat.leave()
+            if not self._dismissed:
+                self._dismissed = True
+                for seat in self.seats:
+                    seat.leave()
             may_be_empty = self.limit is not None or self.family is not None
             if not self._present and may_be_empty and not self.ended.value:
                 self._end()
@@ -535,28 +577,32 @@ class Crew:
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
-        """Let the workers go as soon as the crew is idle."""
+        """Let the workers go as soon as the crew is idle; a pause ends, or it never would be."""
         if not self.closing:
             self.closing = True
             for box in self.boxes:
                 box.turn_away()
+            if self.paused:
+                self.resume()
             self.check_idle()
 
     @trio.lowlevel.enable_ki_protection
     def cancel(self) -> None:
         """Abandon what waits, cancel what runs, and let the workers go."""
+        self._abandon_what_waits()  # before it could start: to close is to resume
         self.close()
-        self._abandon_what_waits()
-        for seat in self.seats:
+        for seat in self.live:
             seat.alive = False
+        self.live.clear()
+        self._employer.crew_changed()
+        for seat in self.seats:
             seat.life.cancel()
-        self._changed()
 
     @trio.lowlevel.enable_ki_protection
     def wind_up(self, seconds: float) -> None:
         """Abandon what waits, and give each worker so long for the job in hand, and no next."""
-        self.close()
         self._abandon_what_waits()
+        self.close()
         for seat in tuple(self.seats):
             if seat.opened:
                 self.send_home(seat, seconds)

@@ -162,6 +162,8 @@ class Groups:
         if seat.leaving and not seat.dismissed:
             return "exit"
         cut = seat.life.cancel_called or trio.current_effective_deadline() < trio.current_time()
+        if child.group.reason is None and not (cut or seat.dismissed):
+            return "exit"  # what it had in its stack has absorbed what ended it
         return None if cut and child.group.reason != "terminated" else child.group.reason
 
     async def _tell(self, seat: Seat, reason: Exception | str) -> None:
@@ -216,7 +218,7 @@ class Groups:
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """Finish what was accepted, then end."""
-        self.closing = True
+        self.closing, self.paused = True, False
         for group in tuple(self.members):
             group.service.close()
         self._check_end()

@@ -191,6 +191,7 @@ class InboxChild:
         self.channel.close()
         seat = self._seat
         seat.leaving = seat.signal = True
+        seat.let_look()
         if seat.parked:
             seat.cut(Cut.CANCEL)
 

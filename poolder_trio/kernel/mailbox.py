@@ -74,6 +74,7 @@ class OnItsWay:
         """End the job; its worker will find it ended."""
         key = job.terms.key
         self.box.handed -= 1
+        self.box.let_look(job)
         self.box.crew.ledger.cancel(job, "waited")
         self.box.done(key)
         return True
@@ -97,6 +98,7 @@ class Mailbox:
         "bound",
         "crew",
         "handed",
+        "kept",
         "line",
         "open",
         "parked",
@@ -119,6 +121,9 @@ class Mailbox:
         #: How many items were handed over that their workers have not received yet.
         self.handed = 0
         self._on_its_way = OnItsWay(self)
+        #: Where workers wait that were handed something and keep it during a pause: by the job;
+        #: by the seat if it has no record.
+        self.kept: dict[object, trio.CancelScope] = {}
         self.rearm()
 
     def rearm(self) -> None:
@@ -340,6 +345,8 @@ class Mailbox:
     def resume(self) -> None:
         """Start what waits, as far as workers are parked."""
         self.paused = False
+        for scope in self.kept.values():
+            scope.cancel()
         self.start_all()
 
     @trio.lowlevel.enable_ki_protection
@@ -357,6 +364,12 @@ class Mailbox:
             self.start_one()
         else:
             self.start_all()
+
+    def let_look(self, key: object) -> None:
+        """Let a worker that keeps something during a pause look again."""
+        scope = self.kept.get(key)
+        if scope is not None:
+            scope.cancel()
 
     def park(self, place: trio.MemoryReceiveChannel[object]) -> None:
         """Note that a worker is about to wait at its channel."""

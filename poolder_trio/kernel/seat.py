@@ -88,7 +88,8 @@ class Seat:
         busy: whether a job is in hand: taken, and neither ended nor back in a waiting room.
         signal: whether to look up after this job: it was cut, or the seat is to be left.
         item: the job in hand, if it has a record or a clock runs.
-        first: what the worker is to begin with, if it was called in for something.
+        first: what the worker is to begin with, if it was called in for something, or has been
+            handed it during a pause.
         parked: whether the worker waits at its channel.
         opened: whether a worker was ready here once.
         alive: whether jobs may be sent here.
@@ -171,6 +172,7 @@ class Seat:
     def leave(self) -> None:
         """Let the worker end after the job in hand, and nobody come after it."""
         self.dismissed = self.leaving = self.signal = True
+        self.let_look()
         waited = self._receive.statistics().tasks_waiting_receive
         self._receive.close()
         if self._receive.statistics().tasks_waiting_receive < waited:
@@ -242,7 +244,7 @@ class Seat:
         if again is not None:
             await self._run(*again)
         box = self.box
-        first = self._begin()
+        first = await self._hold() if box.paused else self._begin()
         while first is not NOTHING or not self.signal:
             if first is not NOTHING:
                 self.item, first = first, NOTHING
@@ -253,6 +255,11 @@ class Seat:
                     # Who rests holds on to nothing of what it did.
                     self.item = None
                     item = await self._park()
+                    if box.paused and not isinstance(item, Woken):
+                        self.first = item
+                        del item
+                        first = await self._hold()
+                        continue
                     if isinstance(item, Woken) or not box.received(item):
                         del item
                         continue
@@ -350,6 +357,35 @@ class Seat:
         """Return what the worker was called in for, unless that was taken back."""
         item, self.first = self.first, NOTHING
         return item if item is not NOTHING and self.box.received(item) else NOTHING
+
+    async def _hold(self) -> object:
+        """Keep what the worker was handed while there is a pause; then return what `_begin` does.
+
+        It was the next in line, so that it goes first when the pause ends; a worker that leaves
+        before lets another have it.
+        """
+        box = self.box
+        while box.paused and not self.leaving and self.first is not NOTHING:
+            if type(self.first) is Job and self.first.ended:
+                break  # it was taken back
+            key = self._kept
+            try:
+                with trio.CancelScope() as box.kept[key]:
+                    await trio.sleep_forever()
+            finally:
+                del box.kept[key]
+        if box.paused and self.leaving:
+            self.give_back()
+        return self._begin()
+
+    @property
+    def _kept(self) -> object:
+        """By what a mailbox finds this worker's wait: a job can be taken back, a message not."""
+        return self.first if type(self.first) is Job else self
+
+    def let_look(self) -> None:
+        """Let the worker look again, if it keeps something during a pause."""
+        self.box.let_look(self._kept)
 
     async def _park(self) -> object:
         """Wait at the channel for an item. Nothing waits in the room, or nothing may start."""
