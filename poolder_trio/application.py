@@ -296,7 +296,7 @@ class Application(Service):
             self._title, log, self._refuse_own_wait, self._opening_of
         )
         members = tuple(self._members.items())
-        await self._family.open(members, stack, lambda: self._early_end is not None)
+        await self._family.open(members, stack, lambda: self._closes_early)
 
     async def _start(self, nursery: trio.Nursery) -> Family:  # noqa: ARG002  # children have theirs
         await trio.lowlevel.checkpoint()

@@ -209,8 +209,8 @@ class _Group(Pool[Any, Any]):
         self.reason = "terminated"
         self.factory.forget(self)
         if self._stage is Stage.OPEN or self._stage is Stage.CLOSING:
+            self._crew.wind_up(self.grace)  # first: closing starts what a pause was holding up
             self.close()
-            self._crew.wind_up(self.grace)
         else:
             self.cancel()
 
@@ -323,6 +323,7 @@ class FactoryPool(Service):
     async def _start(self, nursery: trio.Nursery) -> Groups:
         self._groups = {}
         self._engine = self._family = Groups(self._title, nursery, self._down)
+        await trio.lowlevel.checkpoint()
         return self._family
 
     async def _opened(self) -> None:

@@ -526,9 +526,10 @@ class GenPool(Service, Generic[S, M, R]):
 
     async def wait_closed(self) -> None:
         """Wait until the server was closed, its work has ended, and `terminate` has returned."""
+        over = self._over if self.shared_state and self._engine is not None else None
         await super().wait_closed()
-        if self._engine is not None and self.shared_state:
-            await self._over.wait()
+        if over is not None:
+            await over.wait()
 
     async def _leave(
         self,

@@ -133,8 +133,12 @@ class Family:
         self._tell_all(lambda child: child.resume())
 
     def close(self) -> None:
-        """Close the last child at once, and each other one when those after it have ended."""
+        """Close the last child at once, and each other one when those after it have ended.
+
+        None of them stays paused: what those after it have accepted may need it.
+        """
         self._stopping()
+        self.resume()
         self.told.set()
         for _, child in self._live()[-1:]:
             child.close()

@@ -14,6 +14,7 @@ from poolder_trio.errors import Closed
 from poolder_trio.kernel import registry
 from poolder_trio.kernel.accounts import Tally
 from poolder_trio.kernel.notes import printable
+from poolder_trio.kernel.opening import Opening
 from poolder_trio.kernel.options import Options
 from poolder_trio.policies import checks
 
@@ -21,7 +22,7 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     import trio_util
@@ -115,8 +116,9 @@ class Service(Options):
 
     _stage = Stage.NEW
     _engine: Engine | None = None
-    #: What was asked for while the workers were starting, to be done when they have.
-    _early_end: Callable[[], None] | None = None
+    _entering: Opening | None = None
+    #: Whether it is to be closed as soon as it is open.
+    _closes_early = False
     _is_left = False
     _exit: AsyncExitStack
 
@@ -150,24 +152,45 @@ class Service(Options):
             message = f"{self._title} is open already: make a second one to open it twice"
             raise RuntimeError(message)
         async with AsyncExitStack() as stack:
-            if self.name is not None:
-                registry.register(self.name, self)
-                stack.callback(registry.unregister, self.name)
-            self._stage = Stage.OPENING
-            self._is_left = False
-            self._engine = self._early_end = None
+            opening = self._entering = Opening()
+            stack.callback(self._entered)
+            stack.enter_context(opening.scope)
+            await self._enter(stack)
+            # Whoever was cut until here has not entered; from here on the scope is left alone.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._entered()
+            self._exit = stack.pop_all()
+            return self
+        # It was cancelled before it was open, and nothing of it is left; the block goes on.
+        async with AsyncExitStack() as stack:
+            self._stage = Stage.CLOSING
             stack.callback(self._end)
-            stack.push(self._raise_unseen)
-            await self._prepare(stack)
-            nursery = await stack.enter_async_context(trio.open_nursery())
-            stack.push_async_exit(self._leave)
-            await self._start(nursery)
-            self._stage = Stage.OPEN
-            if self._early_end is not None:
-                self._early_end()
-            await self._opened()
+            await stack.enter_async_context(trio.open_nursery())
             self._exit = stack.pop_all()
         return self
+
+    async def _enter(self, stack: AsyncExitStack) -> None:
+        if self.name is not None:
+            registry.register(self.name, self)
+            stack.callback(registry.unregister, self.name)
+        self._stage = Stage.OPENING
+        self._is_left = self._closes_early = False
+        self._engine = None
+        stack.callback(self._end)
+        stack.push(self._raise_unseen)
+        await self._prepare(stack)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        stack.push_async_exit(self._leave)
+        await self._start(nursery)
+        self._stage = Stage.OPEN
+        if self._closes_early:
+            self.close()
+        await self._opened()
+
+    def _entered(self) -> None:
+        if self._entering is not None:
+            self._entering.over.set()
+            self._entering = None
 
     async def __aexit__(
         self,
@@ -218,6 +241,9 @@ class Service(Options):
 
     def _end(self) -> None:
         self._stage = Stage.ENDED
+        if self._engine is not None:
+            # Where nothing ever ran, nothing has told those who wait for the end.
+            self._engine.ended.value = True
 
     async def run(self, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
         """Be open until it was closed: ``pool = await nursery.start(Pool(...).run)``.
@@ -234,9 +260,12 @@ class Service(Options):
     # -- for users
 
     def close(self) -> None:
-        """Accept no more. What was accepted is finished; the block goes on."""
+        """Accept no more. What was accepted is finished; the block goes on.
+
+        A component that is paused resumes. One that is being opened is closed when it is open.
+        """
         if self._stage is Stage.OPENING:
-            self._early_end = self._early_end or self.close
+            self._closes_early = True
             return
         if self._stage is Stage.OPEN:
             self._stage = Stage.CLOSING
@@ -244,34 +273,38 @@ class Service(Options):
             self._engine.close()
 
     def cancel(self) -> None:
-        """Accept no more, abandon what waits, and cancel what runs. The block goes on."""
-        if self._stage is Stage.OPENING:
-            self._early_end = self.cancel
-            return
+        """Accept no more, abandon what waits, and cancel what runs. The block goes on.
+
+        Of one that is being opened, the opening is cancelled, at once, and its block begins when
+        nothing of it runs.
+        """
+        if self._entering is not None:
+            self._entering.scope.cancel()
+        if self._engine is not None and self._stage is not Stage.OPENING:
+            self._engine.cancel()  # first: closing starts what a pause was holding up
         self.close()
-        if self._engine is not None:
-            self._engine.cancel()
 
     def pause(self) -> None:
-        """Go on accepting, but start nothing. While the block is left this has no effect.
+        """Go on accepting, but start nothing. Of one that closes, or is left, this has no effect.
 
         Raises:
             Closed: it is not open.
         """
-        if self._stage not in (Stage.OPEN, Stage.CLOSING) or self._engine is None:
+        if self._stage not in (Stage.OPEN, Stage.CLOSING):
             raise self._refusal()
-        if not self._is_left:
+        if self._engine is not None and self._stage is Stage.OPEN and not self._is_left:
             self._engine.pause()
 
     def resume(self) -> None:
-        """Start what waits, and what comes. Leaving the block resumes, too.
+        """Start what waits, and what comes. Closing, and leaving the block, resume, too.
 
         Raises:
             Closed: it is not open.
         """
-        if self._stage not in (Stage.OPEN, Stage.CLOSING) or self._engine is None:
+        if self._stage not in (Stage.OPEN, Stage.CLOSING):
             raise self._refusal()
-        self._engine.resume()
+        if self._engine is not None:
+            self._engine.resume()
 
     async def wait_idle(self) -> None:
         """Wait until nothing waits, backs off or runs.
@@ -289,8 +322,17 @@ class Service(Options):
         """Wait until the component was closed and its work has ended.
 
         Raises:
-            RuntimeError: called by a handler of this component, which would wait for itself.
+            RuntimeError: called by a handler of this component, or by what is waited for before it
+                is open, a ``handle_init`` say: they would wait for themselves.
         """
+        opening = self._entering
+        if opening is not None and opening.is_here():
+            raise RuntimeError(
+                f"wait_closed() from inside the opening of {self._title} would wait for that very "
+                f"opening, for ever: return first"
+            )
+        if opening is not None and self._engine is None:
+            await opening.over.wait()
         if self._engine is None:
             await trio.lowlevel.checkpoint()
             return
