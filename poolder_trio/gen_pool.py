@@ -362,6 +362,7 @@ class GenPool(Service, Generic[S, M, R]):
         self._transactions = transactions
         self._terminated = False
         while following is not None:
+            await trio.lowlevel.checkpoint()
             answer = await transactions.run(self._callbacks.next, following.arg, self)
             following = answer.next
 

@@ -9,13 +9,18 @@ import trio
 import trio.lowlevel
 
 from poolder_trio import (
+    RETRY,
     AsyncPool,
+    Backoff,
     Batcher,
+    Continue,
     FactoryPool,
     GenPool,
     JobPool,
     Pool,
     Queue,
+    Reschedule,
+    Retry,
     Scheduler,
     Tasker,
     Worker,
@@ -235,3 +240,201 @@ async def test_after_cheap_jobs_dear_ones_run_one_at_a_time_from_the_second_stri
         nursery.cancel_scope.cancel()
     # 50 ms are 25 of them, and one stride of at most 32 may be added to that.
     assert max(journal.counts) <= 25 + 32 + 2
+
+
+# -- chains, each link of which is done at once
+
+
+async def passes(run, links=50):
+    """How many passes of the event loop others get while so many links are done."""
+    count = 0
+
+    async def tick():
+        nonlocal count
+        while True:
+            await trio.lowlevel.checkpoint()
+            count += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tick)
+        await run(links)
+        nursery.cancel_scope.cancel()
+    return count
+
+
+def continuing(links, shared, first):
+    class Chain(GenPool):
+        shared_state = shared
+
+        async def init(self):
+            return Continue(links, state=0) if first == "init" else 0
+
+        async def handle_call(self, request, state):
+            return Continue(links, state=state, reply="ok")
+
+        async def handle_continue(self, left, state):
+            return Continue(left - 1, state=state + 1) if left > 1 else state + 1
+
+    return Chain(pool_size=1)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("first", ["init", "handle_call"])
+async def test_a_chain_of_continue_lets_others_run(shared, first, autojump_clock):
+    async def run(links):
+        async with continuing(links, shared, first) as server:
+            if first == "handle_call":
+                assert await server.call(None) == "ok"
+            await server.wait_idle()
+            assert await server.get_state(None if shared else 0) == links
+
+    assert await passes(run) >= 50
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("first", ["init", "handle_call"])
+async def test_an_endless_chain_of_continue_can_be_cancelled(shared, first):
+    """In real time: a chain that is not left would hold this run for ever."""
+    with trio.move_on_after(0.05) as scope:
+        async with continuing(10**5, shared, first) as server:
+            await server.call(None)
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+def failing(times, verdict):
+    """A function that fails so often, what it is to be asked, and a hook that answers."""
+    left = times
+
+    def fails():
+        nonlocal left
+        if left:
+            left -= 1
+            raise ValueError
+
+    async def handle_error(self, job, attempt, error):
+        return verdict
+
+    return fails, Retry(attempts=times + 1), handle_error
+
+
+async def retried_in_pool(fails, its_retry, hook):
+    class Flaky(Worker):
+        retry = its_retry
+        handle_error = hook
+
+        async def handle_job(self, job):
+            fails()
+
+    async with Pool(Flaky, pool_size=1) as pool:
+        await pool.cast(1)
+
+
+async def retried_in_factory_pool(fails, its_retry, hook):
+    class Flaky(Worker):
+        retry = its_retry
+        handle_error = hook
+
+        async def handle_job(self, job):
+            fails()
+
+    async with FactoryPool() as factory:
+        await factory.call(await factory.start_child(None, Flaky), 1)
+
+
+def retried_by(base):
+    async def retried(fails, its_retry, hook):
+        class Flaky(base):
+            retry = its_retry
+            handle_error = hook
+
+        async with Flaky() as component:
+            await component.call(run, fails)
+
+    return retried
+
+
+async def retried_in_async_pool(fails, its_retry, hook):
+    class Flaky(AsyncPool):
+        handle_error = hook
+
+    async with Flaky(run, retry=its_retry) as pool:
+        await pool.add_task(fails)
+
+
+async def retried_in_batcher(fails, its_retry, hook):
+    class Flaky(Batcher):
+        retry = its_retry
+        handle_error = hook
+
+        async def handle_batch(self, batch):
+            fails()
+
+    async with Flaky() as batcher:
+        await batcher.push(1)
+
+
+async def retried_in_scheduler(fails, its_retry, hook):
+    class Flaky(Scheduler):
+        retry = its_retry
+        handle_error = hook
+
+    async with Flaky() as scheduler:
+        scheduler.schedule("job", 1000.0, run, fails)
+        scheduler.fire("job")
+
+
+@pytest.mark.parametrize("verdict", [None, RETRY, Backoff(0)])
+@pytest.mark.parametrize(
+    "retried",
+    [
+        retried_in_pool,
+        retried_in_factory_pool,
+        retried_by(Tasker),
+        retried_by(JobPool),
+        retried_in_async_pool,
+        retried_in_batcher,
+        retried_in_scheduler,
+    ],
+    ids=["pool", "factory_pool", "tasker", "job_pool", "async_pool", "batcher", "scheduler"],
+)
+async def test_tries_without_back_off_let_others_run(retried, verdict, autojump_clock):
+    async def run(links):
+        await retried(*failing(links, verdict))
+
+    assert await passes(run) >= 50
+
+
+async def test_a_batch_that_pushes_the_next_one_lets_others_run(autojump_clock):
+    async def run(links):
+        async def handle(batch):
+            if batch[0] < 20 * links:
+                batcher.push_nowait(batch[0] + 1)
+
+        async with Batcher(handle, limit=1) as batcher:
+            batcher.push_nowait(0)
+
+    assert await passes(run) >= 10
+
+
+async def test_a_job_that_is_always_due_again_lets_others_run(autojump_clock):
+    async def run(links):
+        done = trio.Event()
+        count = 0
+
+        async def again():
+            nonlocal count
+            count += 1
+            scheduler.fire("job")
+            if count > 20 * links:
+                done.set()
+                scheduler.unschedule("job")
+                return None
+            return Reschedule(0.001)
+
+        async with Scheduler() as scheduler:
+            scheduler.schedule("job", 1000.0, again)
+            scheduler.fire("job")
+            await done.wait()
+
+    assert await passes(run) >= 10

@@ -69,11 +69,16 @@ class Gate:
         self._ready: OrderedDict[Starter, None] = OrderedDict()
 
     @trio.lowlevel.enable_ki_protection
-    def enter(self, starter: Starter) -> bool:
-        """Use a slot if one is open; else have ``starter`` called when its turn comes."""
+    def enter(self, starter: Starter, *, waited: bool = False) -> bool:
+        """Use a slot if one is open; else have ``starter`` called when its turn comes.
+
+        Args:
+            starter: who has something to start.
+            waited: whether that was there before, so that its start may come late.
+        """
         now = trio.current_time()
         if not self._ready and not self._opening and self._slots.next(now) <= now:
-            self._slots.take(now)
+            self._slots.take(now, waited=waited)
             return True
         self._ready.setdefault(starter)
         self._wake_at(self._slots.next(now))
@@ -88,6 +93,18 @@ class Gate:
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             await turn.wait()
+
+    @trio.lowlevel.enable_ki_protection
+    def give_back(self) -> None:
+        """Let others have a slot that was used for what did not start."""
+        if self._opening:
+            return  # it is used only when this start has come
+        self._slots.give_back()
+        if self._ready:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._wake_at(self._slots.next(trio.current_time()))
 
     def _wake_at(self, due: float) -> None:
         if self._timer is None and not self._opening:

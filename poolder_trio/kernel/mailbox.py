@@ -76,6 +76,7 @@ class OnItsWay:
         self.box.handed -= 1
         self.box.let_look(job)
         self.box.crew.ledger.cancel(job, "waited")
+        self.box.give_slot_back()
         self.box.done(key)
         return True
 
@@ -177,7 +178,7 @@ class Mailbox:
             and self._may_hand_over()
             and room.may_begin(terms.key)
             and self._may_start()
-            and self._hand(item)
+            and self._starts(item)
         ):
             room.begin(terms.key)
             return
@@ -237,7 +238,7 @@ class Mailbox:
         terms = _terms(item)
         # Where starts wait for their slot, workers are parked while others wait before this one.
         may_pass = not room.ready and room.may_begin(terms.key)
-        if may_pass and self._may_start() and self._hand(item):
+        if may_pass and self._may_start() and self._starts(item):
             room.begin(terms.key)
         else:
             room.restore(item, trio.current_time(), key=terms.key, priority=terms.priority)
@@ -258,10 +259,22 @@ class Mailbox:
         reserved = self.room.reserved
         return not reserved or reserved < self.room.max or self.crew.rules.bounded
 
-    def _may_start(self) -> bool:
+    def _may_start(self, *, waited: bool = False) -> bool:
         if not self.free or self.paused:
             return False
-        return self.crew.gate is None or self.crew.gate.enter(self)
+        return self.crew.gate is None or self.crew.gate.enter(self, waited=waited)
+
+    def _starts(self, item: object) -> bool:
+        """Hand an item over that may start; if nobody is there for it, its slot is another's."""
+        if self._hand(item):
+            return True
+        self.give_slot_back()
+        return False
+
+    def give_slot_back(self) -> None:
+        """Let another have the slot of an item that was handed over and did not begin."""
+        if self.crew.gate is not None:
+            self.crew.gate.give_back()
 
     def _hand(self, item: object) -> bool:
         if self._parking.hand(item):
@@ -280,7 +293,7 @@ class Mailbox:
 
     def _take(self) -> object:
         gate = self.crew.gate
-        if not self._has_next() or (gate is not None and not gate.enter(self)):
+        if not self._has_next() or (gate is not None and not gate.enter(self, waited=True)):
             raise IndexError
         item = self._next()
         self.admit()
@@ -353,8 +366,10 @@ class Mailbox:
     def start_all(self) -> None:
         """Start what waits, as far as workers are free."""
         # Not the override of a subclass: the slot that was used is for what is in here by now.
-        while self.room.ready and self._may_start() and Mailbox.start_one(self):
-            pass
+        while self.room.ready and self._may_start(waited=True):
+            if not Mailbox.start_one(self):
+                self.give_slot_back()
+                break
         self.admit()
 
     def done(self, key: Hashable) -> None:
@@ -391,12 +406,14 @@ class Mailbox:
             return False
         self.handed -= 1
         if not self.open:
+            self.give_slot_back()
             self.crew.restore(self, item)
         return self.open
 
     def give_back(self, item: object) -> None:
         """Take in an item that was handed to a worker who has ended before it began."""
         if self.received(item):
+            self.give_slot_back()
             self._take_back(item)
 
     def _take_back(self, item: object) -> None:

@@ -208,6 +208,7 @@ class Seat:
             item = message
         self._let_go(item)
         self._cut, self.signal = Cut.CANCEL, True
+        self.box.give_slot_back()
         self.crew.restore(self.box, item)
 
     def withdraw(self, job: Job[Any]) -> bool:  # noqa: ARG002
@@ -231,6 +232,9 @@ class Seat:
                         if self.leaving or self.crew.dismiss_surplus(self):
                             return
                         again = None
+                        if self.first is not NOTHING:
+                            # What follows up may be followed up itself, without end.
+                            await trio.lowlevel.checkpoint()
                         continue
             except Exception as error:
                 if self._cut is None:

@@ -6,6 +6,8 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from poolder_trio.kernel.replies import PAIR, Info, Next, refuse_new_state, take_apart
 from poolder_trio.kernel.shared_state import Look
 from poolder_trio.kernel.transactions import reply_of, updated
@@ -143,6 +145,7 @@ class OwningWorker(StateWorker):
         first, after = first_state(await self._init(**args))
         self.state = first
         while after is not None:
+            await trio.lowlevel.checkpoint()
             callback = self._callbacks.next
             after = self._apply(callback, await callback.fn(after.arg, self.state)).next
 

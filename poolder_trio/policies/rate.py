@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,6 +12,11 @@ from poolder_trio.policies import checks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+#: Seconds by which a start may be late without moving those after it, and what sums of floats are
+#: off by.
+_LATE = 0.010 + 1e-9
 
 
 @attrs.frozen
@@ -22,11 +29,13 @@ class Rate:
         burst: starts that may come at once after a quiet time; the period in which they fall
             has up to so many more than ``count``.
 
-    The generic cell rate algorithm (ITU-T I.371), anchored on the schedule: a start that comes
-    late keeps the slot it was due in, so lateness adds up neither to drift nor to a burst.
+    The generic cell rate algorithm (ITU-T I.371), anchored on the schedule: a start that comes late
+    by up to 10 ms, because the event loop was busy, keeps the slot it was due in, so that a fast
+    rate is reached. One that is later moves those after it, so that nothing bursts. So in ``t``
+    seconds there are never more than ``burst + (t + 0.01) * count / per`` starts.
 
     Raises:
-        TypeError, ValueError: one of them is wrong.
+        TypeError, ValueError: one of them is wrong, or there is no number for their quotient.
     """
 
     count: float = attrs.field(
@@ -36,6 +45,16 @@ class Rate:
     )
     per: float = attrs.field(default=1.0, validator=checks.FINITE_POSITIVE_SECONDS.field)
     burst: int = attrs.field(default=1, validator=checks.COUNT.field)
+
+    def __attrs_post_init__(self) -> None:
+        space = self.per / self.count
+        # A float of this size times an int may raise, where a float would be infinite.
+        if not 0 < space < math.inf or self.burst > sys.float_info.max / space:
+            times = "" if self.burst == 1 else f", {self.burst} times"
+            raise ValueError(
+                f"count, per and burst must make a finite number of seconds > 0 between starts, "
+                f"got per / count = {space!r}{times} ({self!r})"
+            )
 
     def build(self) -> Slots:
         """Return the schedule of one opening of a component."""
@@ -64,6 +83,11 @@ class Together:
         for each in self._all:
             each.take(now, waited=waited)
 
+    def give_back(self) -> None:
+        """Undo a `take` whose start did not come."""
+        for each in self._all:
+            each.give_back()
+
 
 class Slots:
     """The times at which starts are due."""
@@ -86,12 +110,18 @@ class Slots:
         """Use the slot that is open at ``now``.
 
         A start that ``waited`` for its slot and comes late keeps its place in the schedule, but
-        only while it is late by less than one space: later ones would follow it in a burst.
+        only while it is late by no more than the event loop may be: what is later would be
+        followed by those after it in a burst.
         """
         due = now if self._next is None else self._next
-        if now > due and not (waited and now - due < self._space):
+        if now > due and not (waited and now - due <= _LATE):
             due = now
         self._next = due + self._space
+
+    def give_back(self) -> None:
+        """Undo a `take` whose start did not come."""
+        assert self._next is not None
+        self._next -= self._space
 
 
 RATE = checks.Check(
