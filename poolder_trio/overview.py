@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import timezone
 from typing import TYPE_CHECKING
 
 from poolder_trio.application import Application
 from poolder_trio.kernel.marks import declared_triggers
 from poolder_trio.kernel.notes import add_note, describe, printable
 from poolder_trio.kernel.service import Service
+from poolder_trio.policies.cron import Cron
+from poolder_trio.policies.daytime import zone_of
 from poolder_trio.policies.instants import in_utc
-from poolder_trio.policies.triggers import Every, make_trigger
+from poolder_trio.policies.triggers import Every, make_trigger, seeded
 from poolder_trio.pool import Pool
 from poolder_trio.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime
+    from datetime import datetime, tzinfo
 
     from poolder_trio.abc import Trigger
 
 #: How many of a schedule's firings to come are shown.
 FIRINGS = 3
+_SHOWN = "%Y-%m-%d %H:%M:%S"
 
 
 def overview(app: Application, now: datetime, *, everything: bool = False) -> Iterator[str]:
@@ -59,8 +63,11 @@ def _of(
             shown = ", ".join(value) or "{}" if name == "args" else describe(value)
             yield f"{indent}    {name} = {shown}"
     for name, trigger in schedules_of(component).items():
+        zone = (
+            trigger.timezone if isinstance(trigger, Cron) else getattr(component, "timezone", "UTC")
+        )
         try:
-            dates = ", ".join(firings(name, trigger, title, now))
+            dates = ", ".join(firings(name, trigger, title, now, zone))
         except Exception as error:
             add_note(error, f"when {name!r} of {title} fires next cannot be told")
             raise
@@ -82,8 +89,12 @@ def schedules_of(component: Service) -> Mapping[str, Trigger]:
     return {}
 
 
-def firings(name: str, trigger: Trigger, where: str, now: datetime) -> Iterator[str]:
-    """Yield when a trigger fires next; an interval, as if it were scheduled now.
+def firings(
+    name: str, trigger: Trigger, where: str, now: datetime, zone: str | tzinfo = "UTC"
+) -> Iterator[str]:
+    """Yield when a trigger fires next, in UTC and as clocks in its zone show it.
+
+    An interval, as if it were scheduled now.
 
     Raises:
         ValueError: it never does, or the trigger does not go forward.
@@ -92,6 +103,7 @@ def firings(name: str, trigger: Trigger, where: str, now: datetime) -> Iterator[
     if isinstance(trigger, Every) and trigger.start is None:
         yield f"every {trigger.seconds:g} s"
         return
+    trigger = seeded(trigger, name)
     at = trigger.next(now)
     if at is None:
         raise ValueError(f"{name!r} never fires: {trigger!r} has no date to come ({where})")
@@ -103,5 +115,14 @@ def firings(name: str, trigger: Trigger, where: str, now: datetime) -> Iterator[
             raise ValueError(
                 f"next(after) must return a date after {now}, got {at} ({type(trigger).__name__})"
             )
-        yield f"{date:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"{date:{_SHOWN}} UTC{_local(date, zone)}"
         now, at = date, trigger.next(date)
+
+
+def _local(date: datetime, zone: str | tzinfo) -> str:
+    """Return what clocks in ``zone`` show, where that is not what those in UTC do."""
+    place = zone_of(zone)
+    if zone == "UTC" or place is timezone.utc:
+        return ""
+    text = str(zone) if str(zone).isprintable() else describe(zone)
+    return f" ({date.astimezone(place):{_SHOWN}} {text})"

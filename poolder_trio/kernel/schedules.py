@@ -20,7 +20,7 @@ from poolder_trio.kernel.terms import SENT, Terms
 from poolder_trio.policies.beat import beat
 from poolder_trio.policies.instants import AWARE
 from poolder_trio.policies.overdue import Overdue
-from poolder_trio.policies.triggers import Every, follows_the_wall, interval, make_trigger
+from poolder_trio.policies.triggers import Every, follows_the_wall, interval, make_trigger, seeded
 from poolder_trio.verdicts import Exit, Reschedule, Stop
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class Schedules:
         """
         if fn is None and name not in self.table:
             fn, args = self._find(name)
+        trigger = seeded(trigger, name)
         self._place(name, fn, args, trigger, self._first(name, trigger))
 
     def declare(self, name: str, trigger: Trigger) -> None:

@@ -38,4 +38,4 @@ def beat(every: Every, anchor: float, after: float) -> float:
 def _late(every: Every, n: int) -> float:
     """Return by how much the n-th beat is late: less than a period."""
     room = min(every.jitter, math.nextafter(every.seconds, 0))
-    return room * Random(f"{every.seed} {n}").random()  # noqa: S311  # guards nothing
+    return room * Random(f"{every.drawn_from} {n}").random()  # noqa: S311  # guards nothing

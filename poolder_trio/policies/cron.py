@@ -43,7 +43,9 @@ class Cron:
         timezone: an IANA name or a ``tzinfo``.
         jitter: seconds by which each firing is late at most, at random, but never so late as the
             next due time.
-        seed: what the random numbers come from; by default, each has its own.
+        seed: what the random numbers come from. By default, in a component it is made of the job's
+            name, so that a trigger that is set anew, or after a restart, draws the same; outside
+            of one, each trigger has its own.
 
     Raises:
         TypeError, ValueError: one of them is wrong, or there is no such date, as in
@@ -53,13 +55,14 @@ class Cron:
     expression: str = attrs.field(validator=checks.instance_of(str, _EXPECTED).field)
     timezone: str | tzinfo = attrs.field(default="UTC", validator=ZONE.field)
     jitter: float = attrs.field(default=0.0, validator=checks.FINITE_SECONDS.field)
-    seed: int = attrs.field(
-        factory=lambda: getrandbits(64),
-        validator=checks.Check("an int", checks.is_int).field,
+    seed: int | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(checks.Check("an int", checks.is_int).field),
         eq=False,
         repr=False,
         kw_only=True,
     )
+    _own_seed: int = attrs.field(init=False, factory=lambda: getrandbits(64), eq=False, repr=False)
     _steps: tuple[croniter, ...] = attrs.field(init=False, eq=False, repr=False)
     _zone: tzinfo = attrs.field(init=False, eq=False, repr=False)
     _fixed: bool = attrs.field(init=False, eq=False, repr=False)
@@ -75,13 +78,18 @@ class Cron:
         """Whether it is a fixed time, without a ``*`` in seconds, minutes and hours."""
         return self._fixed
 
+    @property
+    def drawn_from(self) -> int:
+        """What its random numbers come from."""
+        return self._own_seed if self.seed is None else self.seed
+
     def next(self, after: datetime) -> datetime | None:
         """Return the first firing after ``after``, in UTC; ``None`` if none is before year 10000.
 
         Raises:
             TypeError, ValueError: ``after`` is no aware datetime.
         """
-        return spread(self._due, in_utc("after", after, "Cron.next"), self.jitter, self.seed)
+        return spread(self._due, in_utc("after", after, "Cron.next"), self.jitter, self.drawn_from)
 
     def _due(self, after: datetime) -> datetime | None:
         try:

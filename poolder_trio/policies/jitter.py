@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+def seed_of(name: str) -> int:
+    """Return the seed of the job of this name: the same in every process, so on every restart."""
+    return Random(repr(name)).getrandbits(64)  # noqa: S311  # guards nothing
+
+
 def spread(
     due: Callable[[datetime], datetime | None], after: datetime, jitter: float, seed: int
 ) -> datetime | None:
@@ -36,7 +41,10 @@ def spread(
         room = jitter if following is None else min(jitter, (following - at).total_seconds())
         # Below 1 in truth, but the sum is rounded to microseconds.
         late = timedelta(seconds=room * Random(f"{seed} {at}").random())  # noqa: S311
-        fires = at + late
+        try:
+            fires = at + late
+        except OverflowError:  # beyond the year 9999
+            return None
         if following is not None and fires >= following:
             fires = following - timedelta.resolution
         if fires > after:

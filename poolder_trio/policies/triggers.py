@@ -13,7 +13,7 @@ from poolder_trio.abc import Trigger
 from poolder_trio.policies import checks
 from poolder_trio.policies.cron import Cron
 from poolder_trio.policies.instants import AWARE, in_utc
-from poolder_trio.policies.jitter import spread
+from poolder_trio.policies.jitter import seed_of, spread
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -37,7 +37,9 @@ class Every:
             next due time; the next ones do not shift.
         start: an aware datetime, the first due time. By default, the first is one period after
             the moment of scheduling.
-        seed: what the random numbers come from; by default, each has its own.
+        seed: what the random numbers come from. By default, in a component it is made of the job's
+            name, so that a trigger that is set anew, or after a restart, draws the same; outside
+            of one, each trigger has its own.
 
     Raises:
         TypeError, ValueError: one of them is wrong.
@@ -48,13 +50,19 @@ class Every:
     start: datetime | None = attrs.field(
         default=None, validator=attrs.validators.optional(AWARE.field)
     )
-    seed: int = attrs.field(
-        factory=lambda: getrandbits(64),
-        validator=checks.Check("an int", checks.is_int).field,
+    seed: int | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(checks.Check("an int", checks.is_int).field),
         eq=False,
         repr=False,
         kw_only=True,
     )
+    _own_seed: int = attrs.field(init=False, factory=lambda: getrandbits(64), eq=False, repr=False)
+
+    @property
+    def drawn_from(self) -> int:
+        """What its random numbers come from."""
+        return self._own_seed if self.seed is None else self.seed
 
     def next(self, after: datetime) -> datetime | None:
         """Return the first firing after ``after``, in UTC; without ``start``, as if it were that.
@@ -83,7 +91,7 @@ def _on_grid(every: Every, anchor: datetime, first: int, after: datetime) -> dat
             return None
         return at
 
-    return spread(due, after, every.jitter, every.seed)
+    return spread(due, after, every.jitter, every.drawn_from)
 
 
 @attrs.frozen
@@ -156,6 +164,13 @@ def make_trigger(
     _TRIGGER(name, value, where)
     assert isinstance(value, Trigger)
     return value
+
+
+def seeded(trigger: Trigger, name: str) -> Trigger:
+    """Return a trigger whose jitter, if it has one and no seed, is drawn from a job's name."""
+    if isinstance(trigger, (Every, Cron)) and trigger.jitter and trigger.seed is None:
+        return attrs.evolve(trigger, seed=seed_of(name))
+    return trigger
 
 
 def follows_the_wall(trigger: Trigger) -> bool:
