@@ -15,6 +15,7 @@ from poolder_trio.backends.codec import CODEC, JSONCodec
 from poolder_trio.backends.described import Described, Opened
 from poolder_trio.backends.line import Line, attended
 from poolder_trio.backends.redis_url import Server
+from poolder_trio.kernel.simulated import refuse_simulated
 from poolder_trio.policies.checks import Check
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class RedisState(Described):
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Opened]:
         """Open it. A call waits for the connection, which is made for the first one."""
+        refuse_simulated(self, "MemoryState()")
         server = Server.of(self.url)
         line = Line(f"the state {self.key!r} in {server}")
         async with attended(line, _Attendant(self.url, server, self.key, line).attend):

@@ -17,6 +17,7 @@ from poolder_trio.backends.codec import CODEC, JSONCodec
 from poolder_trio.backends.described import Described, Opened
 from poolder_trio.backends.line import Line, attended
 from poolder_trio.backends.sqlite_file import PATIENCE, StateFile
+from poolder_trio.kernel.simulated import refuse_simulated
 from poolder_trio.policies.checks import Check, instance_of
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class SQLiteState(Described):
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Opened]:
         """Open the file. Its connection, and the thread that uses it, serve this opening alone."""
+        refuse_simulated(self, "MemoryState()")
         line = Line(f"the state {self.key!r} in {os.fspath(self.path)}")
         # Trio's default limiter is shared by all of a program: a state would wait for strangers.
         in_thread = partial(trio.to_thread.run_sync, limiter=trio.CapacityLimiter(math.inf))

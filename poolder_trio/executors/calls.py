@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import traceback
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from poolder_trio.executors.functions import name_of
+from poolder_trio.executors.functions import name_of, refuse_coroutine
 from poolder_trio.kernel.notes import add_note
 
 if TYPE_CHECKING:
@@ -28,12 +27,9 @@ def call(fn: Callable[..., object], args: tuple[object, ...]) -> object:
     """Return what ``fn(*args)`` returns, or what it raises as `Raised`."""
     try:
         result = fn(*args)
+        refuse_coroutine(fn, result)
     except Exception as error:  # noqa: BLE001  # it is raised to the caller
         return Raised(_portable(error, name_of(fn)))
-    if inspect.iscoroutine(result):
-        result.close()
-        what = f"{name_of(fn)} returned a coroutine: async functions run without an executor"
-        return Raised(TypeError(what))
     return result
 
 

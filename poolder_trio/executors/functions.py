@@ -28,5 +28,14 @@ def refuse_async(fn: object, executor: object) -> None:
     raise TypeError(f"{executor!r} runs functions that are not async, got {problem}: {remedy}")
 
 
+def refuse_coroutine(fn: object, result: object) -> None:
+    """Raise ``TypeError`` if what ``fn`` returned is a coroutine: nothing would run it."""
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(
+            f"{name_of(fn)} returned a coroutine: async functions run without an executor"
+        )
+
+
 def _is_async(fn: object) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)

@@ -10,7 +10,7 @@ import attrs
 import trio
 from outcome import Error, Value
 
-from poolder_trio.executors.functions import refuse_async
+from poolder_trio.executors.functions import refuse_async, refuse_coroutine
 from poolder_trio.policies.checks import FLAG
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ class ThreadExecutor:
 def _outcome_of(fn: Callable[..., T], args: tuple[object, ...]) -> Outcome[T]:
     """Call a function; what it raises is no error of Trio's, which would assign to it."""
     try:
-        return Value(fn(*args))
+        result = fn(*args)
+        refuse_coroutine(fn, result)
+        return Value(result)
     except Exception as error:  # noqa: BLE001  # it is raised where the function was called
         # Without this frame; and no variable holds an error that holds on to the variable.
         return Error(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))

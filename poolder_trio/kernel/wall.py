@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from poolder_trio.kernel.pace import is_virtual
+from poolder_trio.kernel.simulated import is_simulated, simulated_now
 from poolder_trio.policies import checks
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ CLOCK = checks.Check(
 
 
 def utc_now() -> datetime:
-    """Return the time of the machine's clock."""
-    return datetime.now(timezone.utc)
+    """Return the time of the machine's clock; in a simulation, the time there."""
+    return simulated_now() if is_simulated() else datetime.now(timezone.utc)
 
 
 class WallClock:

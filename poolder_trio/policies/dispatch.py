@@ -44,12 +44,16 @@ class RoundRobin:
 
 
 class Random:
-    """Uniformly at random; the same ``seed`` gives the same choices."""
+    """Uniformly at random; the same ``seed`` gives the same choices.
+
+    Without one, it comes from the module `random`: who seeds that has the same choices as well.
+    """
 
     __slots__ = ("_random",)
 
     def __init__(self, seed: int | str | bytes | None = None) -> None:
-        self._random = random.Random(seed)  # noqa: S311  # spreads load, guards nothing
+        chosen = random.getrandbits(64) if seed is None else seed
+        self._random = random.Random(chosen)  # noqa: S311  # spreads load, guards nothing
 
     def pick(self, key: object, now: float, loads: Sequence[int]) -> int:  # noqa: ARG002
         """Return any index."""
