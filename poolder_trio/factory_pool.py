@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from poolder_trio.errors import DuplicateName
-from poolder_trio.kernel import inside
+from poolder_trio.kernel import inside, resizing
 from poolder_trio.kernel.groups import Child, Groups, role_of
 from poolder_trio.kernel.inbox_child import InboxChild
 from poolder_trio.kernel.notes import printable
@@ -194,6 +194,21 @@ class _Group(Pool[Any, Any]):
             self.starters -= 1
             self.tidy()
         return self.ref(seat)
+
+    async def hire_more(self, count: int) -> list[WorkerRef[Any, Any]]:
+        """Start so many children of the group's own kind, at once."""
+        make = self.make
+        assert make is not None
+        self.starters += 1
+        try:
+            await self.opened.wait()
+            self._growing("start_child")
+            roles = [Child(self, make) for _ in range(count)]
+            seats = await self._crew.start_many(self.args, roles)
+        finally:
+            self.starters -= 1
+            self.tidy()
+        return [self.ref(seat) for seat in seats]
 
     @trio.lowlevel.enable_ki_protection
     def end_child(self, seat: Seat) -> None:
@@ -440,7 +455,7 @@ class FactoryPool(Service):
         opened.make = make
         ready = False
         try:
-            refs = [await opened.hire(make, {}) for _ in range(cast("int", size))]
+            refs = await opened.hire_more(cast("int", size))
             ready = True
         finally:
             if not ready:
@@ -481,13 +496,14 @@ class FactoryPool(Service):
         surplus = group.live[size:]
         for seat in surplus:
             inside.refuse_on(seat, "terminating this child")
+        crew = group.crew
+        assert crew is not None
+        wish, given_up = resizing.begin(crew, size)
         for seat in reversed(surplus):
             group.end_child(seat)
-        for seat in surplus:
+        for seat in (*surplus, *given_up):
             await role_of(seat).down.wait()
-        assert group.make is not None
-        while len(group.live) < size:
-            await group.hire(group.make, {})
+        await resizing.grow(crew, size, wish, group.hire_more)
 
     def count(self, group: Hashable = None) -> int:
         """Return how many children a group has that jobs can be sent to; 0 if there is none.

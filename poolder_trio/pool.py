@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, ca
 import trio
 
 from poolder_trio.abc import Dispatch, Instrument
-from poolder_trio.kernel import inside
+from poolder_trio.kernel import inside, resizing
 from poolder_trio.kernel.accounts import ScheduleStatistics, with_firings
 from poolder_trio.kernel.crew import Crew, Rules
 from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
@@ -622,6 +622,10 @@ class Pool(Service, Generic[M, R]):
     async def resize(self, size: int) -> None:
         """Start or stop workers of a dynamic pool; return when it has ``size``.
 
+        Those that are missing start at once, as when the pool opens. If one of them fails, or the
+        caller is cancelled, those that are ready stay, and the others are given up. While another
+        call goes on, the last one counts: the other returns when nothing of it is under way.
+
         Args:
             size: how many live workers there are to be, at least 1.
 
@@ -630,19 +634,28 @@ class Pool(Service, Generic[M, R]):
             ValueError: ``size`` is less than 1.
             Closed: the pool is not open, or accepts no more.
             RuntimeError: a worker that is to be stopped asks for it.
-            Exception: what a ``handle_init`` raised; those started before it stay.
+            Exception: what a ``handle_init`` raised; those that were ready before it stay.
         """
         checks.COUNT("size", size, f"{self._title}.resize")
         self._growing("resize")
-        await self._stop(self._crew.live[size:])
-        while len(self._crew.live) + self._crew.starting < size:
-            await self.start_child()
+        surplus = self._crew.live[size:]
+        for seat in surplus:
+            inside.refuse_on(seat, "stopping this worker")
+        wish, given_up = resizing.begin(self._crew, size)
+        await self._stop(surplus)
+        for seat in given_up:
+            await seat.gone.wait()
+        await resizing.grow(self._crew, size, wish, self._start_more)
+
+    async def _start_more(self, count: int) -> None:
+        self._growing("resize")
+        await self._crew.start_many(self.args, [None] * count)
 
     async def _stop(self, seats: list[Seat]) -> None:
         for seat in seats:
             inside.refuse_on(seat, "stopping this worker")
+        self._crew.retire_all(reversed(seats))
         for seat in reversed(seats):
-            self._crew.retire(seat)
             seat.leave()
         for seat in seats:
             await seat.gone.wait()

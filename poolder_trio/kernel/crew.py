@@ -92,6 +92,18 @@ class Rules:
     family: Family | None = None
 
 
+def _first(failures: list[Exception]) -> Exception:
+    """Return the first of several failures at once, with a note on the others, and empty the list.
+
+    What holds on to the list would be held by the error's traceback.
+    """
+    first = failures[0]
+    for other in failures[1:]:
+        add_note(first, f"and at the same moment, of another worker: {other!r}")
+    failures.clear()
+    return first
+
+
 class Crew:
     """Seats, and the workers on them.
 
@@ -145,7 +157,11 @@ class Crew:
         self._stale = 0
         self.awake = 0
         #: How many workers are on their way, beside those that the crew began with.
-        self.starting = 0
+        self.starting = trio_util.AsyncValue(0)
+        #: Those of them that a change of the number of workers is about.
+        self.growing: dict[Seat, None] = {}
+        #: The last such change.
+        self.wish: object = None
         self.backing_off: dict[BackOff, None] = {}
         #: How many jobs were accepted that are to be put into a waiting room only later.
         self.held = 0
@@ -203,15 +219,58 @@ class Crew:
             args: for its ``handle_init``.
             role: what the employer wants to find on the seat.
         """
+        seat = self._reserve(role)
+        await self._get_ready(seat, args)
+        return seat
+
+    async def start_many(self, args: Mapping[str, object], roles: Iterable[object]) -> list[Seat]:
+        """Seat a worker for each of ``roles``, all at once; return their seats when all are ready.
+
+        If one cannot start, those that are not ready by then are given up, and this raises why;
+        so with a cancellation. `give_up` takes some out: the others go on.
+        """
+        seats = [self._reserve(role) for role in roles]
+        self.growing.update(dict.fromkeys(seats))
+        failures: list[Exception] = []
+
+        async def get_ready(seat: Seat) -> None:
+            try:
+                await self._get_ready(seat, args)
+            except Exception as error:  # noqa: BLE001  # it is raised below, or was asked for
+                if seat in self.growing:
+                    failures.append(error)
+                    nursery.cancel_scope.cancel()
+            finally:
+                self.growing.pop(seat, None)
+
+        async with trio.open_nursery() as nursery:
+            for seat in seats:
+                nursery.start_soon(get_ready, seat)
+        if failures:
+            raise _first(failures)
+        return [seat for seat in seats if seat.opened]
+
+    @trio.lowlevel.enable_ki_protection
+    def _reserve(self, role: object) -> Seat:
         seat = self._new_seat()
         seat.role = role
         self.awake += 1
-        self.starting += 1
+        self.starting.value += 1
+        return seat
+
+    async def _get_ready(self, seat: Seat, args: Mapping[str, object]) -> None:
         try:
             await self.nursery.start(self._occupy_one, seat, args, name=seat.name)
         finally:
-            self.starting -= 1
-        return seat
+            self.starting.value -= 1
+
+    @trio.lowlevel.enable_ki_protection
+    def give_up(self, count: int) -> list[Seat]:
+        """Do not start so many of those that `start_many` is about to, the last ones first."""
+        seats = [self.growing.popitem()[0] for _ in range(min(count, len(self.growing)))]
+        for seat in seats:
+            seat.life.cancel()
+        return seats
 
     async def _occupy_one(
         self, seat: Seat, args: Mapping[str, object], *, task_status: trio.TaskStatus[None]

@@ -70,6 +70,12 @@ def refuse_inside(crew: Crew, what: str) -> None:
         raise RuntimeError(_hopeless(crew, what))
 
 
+def refuse_while_starting(crew: Crew, what: str) -> None:
+    """Raise ``RuntimeError`` if a worker of ``crew`` asks that is not ready: it would wait."""
+    if any(seat.crew is crew and not seat.opened for seat in _seats.get()):
+        raise RuntimeError(_hopeless(crew, what))
+
+
 def refuse_on(seat: Seat, what: str) -> None:
     """Raise ``RuntimeError`` if the handler on ``seat`` asks: it would wait for itself."""
     if seat in _seats.get():
