@@ -264,7 +264,7 @@ class _Group(Pool[Any, Any]):
     def change(self, options: Mapping[str, object]) -> None:
         for name, value in options.items():
             if name != "pool_size":
-                setattr(self, name, value)
+                self._put(name, value)
         if "restart" in options:
             self._crew.change(self.restart)
         if {"mode", "seed", "key"} & options.keys():

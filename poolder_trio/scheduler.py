@@ -15,7 +15,7 @@ from poolder_trio.kernel import inside, schedules
 from poolder_trio.kernel.accounts import ScheduleStatistics, with_firings
 from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
 from poolder_trio.kernel.ledger import Ledger
-from poolder_trio.kernel.marks import declared_triggers
+from poolder_trio.kernel.marks import declared_triggers, marked
 from poolder_trio.kernel.relay import Relay, RelayRunner
 from poolder_trio.kernel.runner import check_function
 from poolder_trio.kernel.schedules import Schedules
@@ -31,7 +31,7 @@ from poolder_trio.policies.retry import Retry
 from poolder_trio.policies.slices import SLICES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from datetime import datetime, tzinfo
 
     from typing_extensions import TypeVarTuple, Unpack
@@ -168,6 +168,11 @@ class Scheduler(Service):
         jobs = cast("Mapping[str, object]", cls.declared("jobs"))
         for name in declared_triggers(cls, jobs, cast("str | tzinfo", cls.declared("timezone"))):
             _require_method(cls, name)
+
+    @classmethod
+    def called_by_name(cls) -> Collection[str]:
+        """Return the names of jobs, which may be methods."""
+        return {*cast("Mapping[str, object]", cls.declared("jobs")), *marked(cls)}
 
     def __init__(self, **options: Unpack[SchedulerOptions]) -> None:
         """Describe a scheduler; entering it with ``async with`` opens it.

@@ -76,6 +76,11 @@ class Worker(Options, Generic[M, R]):
     priority: str = "normal"
     hibernate_after: float = math.inf
 
+    # There is nothing to describe, and what handlers keep on it costs what it costs elsewhere.
+    _described = True
+    if not TYPE_CHECKING:
+        __setattr__, __delattr__ = object.__setattr__, object.__delattr__
+
     index: int
     name: str
     pool: Any

@@ -585,7 +585,7 @@ def test_a_key_that_would_hold_up_the_program_is_refused_in_time(key):
     began = time.perf_counter()
     with pytest.raises(TypeError, match="give the pool a key= function"):
         phash(made, 10)
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 5
 
 
 def test_a_key_is_refused_as_such_where_the_stack_is_nearly_full():

@@ -188,7 +188,7 @@ async def test_a_job_that_runs_long_is_logged_once_with_its_stack_and_goes_on(
 # -- rate
 
 
-async def starts(pool, jobs, *, nap=0.0):
+async def starts(jobs, *, nap=0.0, **options):
     begun = []
 
     class Noting(Worker):
@@ -196,25 +196,24 @@ async def starts(pool, jobs, *, nap=0.0):
             begun.append(trio.current_time())
             await trio.sleep(nap)
 
-    pool.worker = Noting
-    async with pool:
+    async with Pool(Noting, **options) as pool:
         await pool.cast_many(range(jobs))
     return begun
 
 
 @pytest.mark.parametrize("mode", ["round_robin", "available"])
 async def test_a_rate_spaces_the_starts_of_all_workers_together(mode, autojump_clock):
-    begun = await starts(Pool(Sleeper, pool_size=3, mode=mode, rate=Rate(10)), 25)
+    begun = await starts(25, pool_size=3, mode=mode, rate=Rate(10))
     assert begun == pytest.approx([number / 10 for number in range(25)])
 
 
 async def test_a_burst_may_start_at_once(autojump_clock):
-    begun = await starts(Pool(Sleeper, pool_size=9, rate=Rate(2, per=1, burst=4)), 7)
+    begun = await starts(7, pool_size=9, rate=Rate(2, per=1, burst=4))
     assert begun == pytest.approx([0, 0, 0, 0, 0.5, 1.0, 1.5])
 
 
 async def test_slow_jobs_do_not_save_up_starts(autojump_clock):
-    begun = await starts(Pool(Sleeper, pool_size=1, rate=Rate(10)), 5, nap=1)
+    begun = await starts(5, nap=1, pool_size=1, rate=Rate(10))
     assert begun == pytest.approx([0, 1, 2, 3, 4])
 
 

@@ -74,8 +74,6 @@ class Functions(Service):
         "instruments": INSTRUMENTS,
     }
     HOOKS: ClassVar[Iterable[str]] = ("handle_error",)
-    #: The names of the option that says how many functions may run at once.
-    LIMITS: ClassVar[Sequence[str]] = ()
     KIND: ClassVar[str]
     #: Whether what was accepted and has not ended is bounded by the component itself.
     BOUNDED: ClassVar[bool] = False
@@ -110,13 +108,13 @@ class Functions(Service):
         super().take(passed)
         self._box, self._checked, self._contexts = NO_BOX, _NONE_YET, Snapshots()
 
-    def __setattr__(self, name: str, value: object) -> None:
-        if name not in self.LIMITS:
-            super().__setattr__(name, value)
-            return
-        checks.COUNT(name, value, type(self).__name__)
-        for alias in self.LIMITS:
-            super().__setattr__(alias, value)
+    def _put(self, name: str, value: object) -> None:
+        for alias in self.LIMITS if name in self.LIMITS else (name,):
+            super()._put(alias, value)
+
+    def _set_live(self, name: str, value: object) -> None:
+        self.OPTIONS[self.LIMITS[0]](name, value, type(self).__name__)
+        self._put(name, value)
         if self._crew is not None:
             self._crew.set_limit(cast("int", value))
             for each in self._maps:

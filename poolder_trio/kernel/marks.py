@@ -66,6 +66,18 @@ def _marking(what: str, make: Callable[[str | tzinfo], Trigger]) -> Callable[[F]
     return mark
 
 
+def marked(cls: type) -> dict[str, Callable[[str | tzinfo], Trigger]]:
+    """Return what makes the triggers of marked methods, by their names."""
+    found = {}
+    for name in dir(cls):
+        # An override without a mark has that of what it overrides.
+        marks = (getattr(vars(base).get(name), _MARK, None) for base in cls.__mro__)
+        make = next(filter(None, marks), None)
+        if make is not None:
+            found[name] = make
+    return found
+
+
 def declared_triggers(
     cls: type, jobs: Mapping[str, object], zone: str | tzinfo
 ) -> dict[str, Trigger]:
@@ -75,12 +87,8 @@ def declared_triggers(
     """
     where = cls.__name__
     found: dict[str, Trigger] = {}
-    for name in dir(cls):
-        # An override without a mark has that of what it overrides.
-        marks = (getattr(vars(base).get(name), _MARK, None) for base in cls.__mro__)
-        make = next(filter(None, marks), None)
-        if make is not None:
-            found[name] = make(zone)
+    for name, make in marked(cls).items():
+        found[name] = make(zone)
     for name, value in jobs.items():
         if not isinstance(name, str) or not name:
             raise TypeError(f"jobs must have names that are str, got {name!r} ({where})")

@@ -148,6 +148,7 @@ class Service(Options):
     # -- entering and leaving
 
     async def __aenter__(self) -> Self:
+        self.require_described()
         if self._stage not in (Stage.NEW, Stage.ENDED):
             message = f"{self._title} is open already: make a second one to open it twice"
             raise RuntimeError(message)
