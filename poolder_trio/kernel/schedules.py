@@ -18,7 +18,7 @@ from poolder_trio.kernel.notes import add_note, shown
 from poolder_trio.kernel.scheduled import Pending, Scheduled
 from poolder_trio.kernel.terms import SENT, Terms
 from poolder_trio.policies.beat import beat
-from poolder_trio.policies.instants import AWARE
+from poolder_trio.policies.instants import LAST, in_utc
 from poolder_trio.policies.overdue import Overdue
 from poolder_trio.policies.triggers import Every, follows_the_wall, interval, make_trigger, seeded
 from poolder_trio.verdicts import Exit, Reschedule, Stop
@@ -160,7 +160,7 @@ class Schedules:
                     job.cancel()
 
     def next_fire(self, name: str) -> datetime | None:
-        """Return when a job fires next, in UTC; ``None`` if it does not, and its last run goes on.
+        """Return when a job fires next, in UTC; ``None``: not before year 10000, or never again.
 
         Raises:
             LookupError: there is no such job.
@@ -170,7 +170,10 @@ class Schedules:
             return None
         if entry.anchor is None:
             return _date(entry.due)
-        return self.wall.now() + timedelta(seconds=entry.due - trio.current_time())
+        try:
+            return self.wall.now() + timedelta(seconds=entry.due - trio.current_time())
+        except OverflowError:
+            return None
 
     def find(self, name: str) -> Scheduled:
         """Return a job by its name; ``LookupError`` if there is none."""
@@ -463,13 +466,15 @@ class Schedules:
 
 
 def _date(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, timezone.utc)
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc)
+    except ValueError:  # rounded up, beyond the last microsecond that there is
+        return LAST
 
 
 def _later(following: datetime, due: float, trigger: Trigger) -> float:
     """Return ``following`` in seconds, or raise if no trigger may return it."""
-    AWARE("next(after)", following, type(trigger).__name__)
-    seconds = following.timestamp()
+    seconds = in_utc("next(after)", following, type(trigger).__name__).timestamp()
     if seconds <= due:
         raise ValueError(
             f"next(after) must return a date after {_date(due)}, got {following} "

@@ -6,6 +6,7 @@ from datetime import datetime, time, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 from poolder_trio.policies import checks
+from poolder_trio.policies.instants import converted, reads_clocks
 
 _UTC = timezone.utc
 _SECOND = timedelta(seconds=1)
@@ -26,14 +27,14 @@ def zone_of(name: str | tzinfo) -> tzinfo:
 def _is_zone(name: object) -> bool:
     assert isinstance(name, (str, tzinfo))
     try:
-        zone_of(name)
+        return reads_clocks(zone_of(name))
     except (LookupError, OSError, ValueError):
         return False
-    return True
 
 
 ZONE = checks.Check(
-    "the IANA name of a time zone, such as 'Europe/Berlin', or a tzinfo",
+    "the IANA name of a time zone, such as 'Europe/Berlin', or a tzinfo that knows PEP 495 and has "
+    "a dst(), such as zoneinfo.ZoneInfo('Europe/Berlin'), and no zone of pytz",
     lambda value: isinstance(value, (str, tzinfo)),
     _is_zone,
 )
@@ -50,10 +51,15 @@ def moment(when: datetime | time, now: datetime, zone: tzinfo) -> datetime:
 
     Raises:
         TypeError: it is something else.
-        ValueError: it is naive, or has passed.
+        ValueError: it is naive, has passed, or is beyond the years of UTC; or its zone is wrong.
     """
     if isinstance(when, time):
-        return next_time_of_day(when.replace(tzinfo=None), now, when.tzinfo or zone)
+        if when.tzinfo is not None:
+            ZONE("tzinfo", when.tzinfo, repr(when))
+        try:
+            return next_time_of_day(when.replace(tzinfo=None), now, when.tzinfo or zone)
+        except OverflowError:
+            raise ValueError(f"expected a time before the year 10000, got {when!r}") from None
     if not isinstance(when, datetime):
         message = f"expected an aware datetime, or a time of day, got {when!r}"
         raise TypeError(message)
@@ -63,13 +69,17 @@ def moment(when: datetime | time, now: datetime, zone: tzinfo) -> datetime:
             f"such as datetime.timezone.utc or zoneinfo.ZoneInfo('Europe/Berlin')"
         )
         raise ValueError(message)
-    if when < now:
+    try:
+        found = converted(when)
+    except ValueError as error:
+        raise ValueError(f"expected an aware datetime {error}") from None
+    if found < now:
         message = (
             f"expected a time to come, got {when.isoformat()}, which was "
-            f"{(now - when).total_seconds():g} s ago: perform it now, or give a later time"
+            f"{(now - found).total_seconds():g} s ago: perform it now, or give a later time"
         )
         raise ValueError(message)
-    return when.astimezone(_UTC)
+    return found
 
 
 def next_time_of_day(at: time, after: datetime, zone: tzinfo) -> datetime:

@@ -12,7 +12,7 @@ import attrs
 from poolder_trio.abc import Trigger
 from poolder_trio.policies import checks
 from poolder_trio.policies.cron import Cron
-from poolder_trio.policies.instants import AWARE, in_utc
+from poolder_trio.policies.instants import in_utc, in_utc_field
 from poolder_trio.policies.jitter import seed_of, spread
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Every:
     seconds: float = attrs.field(validator=_PERIOD.field)
     jitter: float = attrs.field(default=0.0, validator=checks.FINITE_SECONDS.field)
     start: datetime | None = attrs.field(
-        default=None, validator=attrs.validators.optional(AWARE.field)
+        default=None, validator=attrs.validators.optional(in_utc_field)
     )
     seed: int | None = attrs.field(
         default=None,
@@ -105,7 +105,7 @@ class At:
         TypeError, ValueError: it is something else, or naive.
     """
 
-    when: datetime = attrs.field(validator=AWARE.field)
+    when: datetime = attrs.field(validator=in_utc_field)
 
     def next(self, after: datetime) -> datetime | None:
         """Return the moment in UTC, if it comes after ``after``, else ``None``.
