@@ -120,7 +120,8 @@ class GenPool(Service, Generic[S, M, R]):
     ``GenPool[S]`` has states of type ``S``; ``GenPool[S, M, R]`` also takes requests of type ``M``
     and replies with ``R``. Subclass it and write `init` and the handlers that you need. A handler
     is given a state and returns a new one; it must not change the one that it was given. If it
-    returns the very same object, the state has not changed.
+    returns the very same object, the state has not changed; where the backend keeps states as
+    bytes, one that was changed all the same is a ``RuntimeError``, and nothing is stored.
 
     With ``shared_state=True`` each change is atomic, whatever handlers await: one that returns a
     new state is run with the lock, so that nothing changes meanwhile (``isolation="lock"``), or
@@ -352,6 +353,7 @@ class GenPool(Service, Generic[S, M, R]):
             f"the state of {self._title}",
             alone=isinstance(self._state, MemoryState),
             patience=math.inf if ours else PATIENCE,
+            encode=self._state.encode if isinstance(self._state, Opened) else None,
         )
         transactions = Transactions(shared, self._callbacks.losses)
         following = None

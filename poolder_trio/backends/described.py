@@ -38,10 +38,14 @@ class Opened:
         data, version = answer
         return (decoded(self.codec, data, self.line.where) if version else None), version
 
+    def encode(self, state: object) -> bytes:
+        """Return ``state`` as it would be stored."""
+        return encoded(self.codec, state, self.line.where)
+
     async def store(self, state: object, expected_version: int) -> bool:
         """Store ``state`` if the version is still the expected one; return whether it was."""
         NATURAL("expected_version", expected_version, "store")
-        data = encoded(self.codec, state, self.line.where)
+        data = self.encode(state)
         return bool(await self.line.ask(Ask(expected_version, data)))
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from poolder_trio.abc import StateBackend
 
 S = TypeVar("S")
@@ -34,9 +36,18 @@ class Group:
 class Look(Generic[S]):
     """The state as somebody saw it, and what has to hold for that to have been right."""
 
-    __slots__ = ("epoch", "group", "revision", "state")
+    __slots__ = ("epoch", "group", "image", "revision", "state")
 
-    def __init__(self, state: S, revision: int, epoch: int, group: Group | None) -> None:
+    def __init__(
+        self,
+        state: S,
+        revision: int,
+        epoch: int,
+        group: Group | None,
+        image: bytes | None = None,
+    ) -> None:
+        #: What the state was in bytes, where that can be told.
+        self.image = image
         self.state = state
         self.revision = revision
         self.epoch = epoch
@@ -58,6 +69,7 @@ class SharedState(Generic[S]):
         where: what messages call it.
         alone: whether nobody else can change what is stored.
         patience: seconds that a store may take; ``math.inf`` where the backend itself sees to it.
+        encode: turns a state to bytes, where the backend keeps it as such.
 
     Attributes:
         state: the newest state, while ``known``.
@@ -67,8 +79,17 @@ class SharedState(Generic[S]):
     """
 
     def __init__(
-        self, backend: StateBackend, where: str, *, alone: bool, patience: float = math.inf
+        self,
+        backend: StateBackend,
+        where: str,
+        *,
+        alone: bool,
+        patience: float = math.inf,
+        encode: Callable[[object], bytes] | None = None,
     ) -> None:
+        self._encode = encode
+        #: The state that was last turned to bytes, and these.
+        self._image: tuple[object, bytes | None] = (self, None)
         self.state: S
         self.settled = False
         self._backend = backend
@@ -116,7 +137,38 @@ class SharedState(Generic[S]):
 
     def seen(self) -> Look[S]:
         """Return the newest state, which is known."""
-        return Look(self.state, self.revision, self.epoch, self._newest)
+        if self._encode is not None and self._image[0] is not self.state:
+            image = self._in_bytes(self.state)
+            # A codec may write one state in many ways: then nothing can be told by its bytes.
+            self._image = self.state, image if image == self._in_bytes(self.state) else None
+        return Look(self.state, self.revision, self.epoch, self._newest, self._image[1])
+
+    def _in_bytes(self, state: object) -> bytes | None:
+        assert self._encode is not None
+        try:
+            return self._encode(state)
+        except Exception:  # noqa: BLE001  # to store it raises that again
+            return None
+
+    def was_changed_in_place(self, look: Look[S]) -> bool:
+        """Tell whether the object that ``look`` saw is another state than it was; then forget it.
+
+        What is stored is as it was: the next who looks gets that.
+        """
+        if look.image is None or self._in_bytes(look.state) == look.image:
+            return False
+        self._image = (self, None)
+        self._forget()
+        return True
+
+    def require_unchanged(self, look: Look[S], what: str) -> None:
+        """Raise ``RuntimeError`` if ``what`` changed the state that it returned, or kept."""
+        if self.was_changed_in_place(look):
+            raise RuntimeError(
+                f"{what} changed the state in place and returned no other, which means that it has "
+                f"not changed; nothing was stored: return a new one, such as {{**state, ...}}, "
+                f"[*state, ...] or a changed copy.deepcopy(state) ({self._where})"
+            )
 
     @trio.lowlevel.enable_ki_protection
     def propose(self, look: Look[S], state: S) -> Group | None:

@@ -95,13 +95,25 @@ class Transactions:
         await self.turn.take(who)
         try:
             look = await self.shared.look()
-            return self.judge(callback, await callback.fn(message, look.state), look)
+            return self.judge(callback, await self._run(callback, message, look), look)
         finally:
             self.turn.give()
 
     async def _beside(self, callback: Callback, message: object, who: object) -> Try:
         look = await self.shared.look()
-        return await self.judge_in_turn(callback, await callback.fn(message, look.state), look, who)
+        return await self.judge_in_turn(
+            callback, await self._run(callback, message, look), look, who
+        )
+
+    async def _run(self, callback: Callback, message: object, look: Look[Any]) -> object:
+        returned = False
+        try:
+            result = await callback.fn(message, look.state)
+            returned = True
+        finally:
+            if not returned:
+                self.shared.was_changed_in_place(look)  # who failed has changed nothing
+        return result
 
     async def judge_in_turn(
         self, callback: Callback, result: object, look: Look[Any], who: object
@@ -118,6 +130,7 @@ class Transactions:
         """Propose what a handler returned. Who has the turn calls this, and `holds` at once."""
         answer = take_apart(result, callback)
         if answer.update is not None or answer.state is SAME or answer.state is look.state:
+            self.shared.require_unchanged(look, callback.name)
             return Try(answer, look, None, lost=False)
         if callback.reads:
             raise refuse_new_state(callback)
@@ -142,6 +155,8 @@ class Transactions:
                 state = updated(update, look.state)
                 reply = reply_of(update, state)
                 same = state is look.state
+                if same:
+                    self.shared.require_unchanged(look, "an Update")
                 # What may raise is behind: a change that is made is confirmed at once.
                 group = None if same else self.shared.propose(look, state)
             finally:
