@@ -448,7 +448,10 @@ class Batcher(Service, Generic[M, R]):
             asked = Asked(item, crew.in_window)
             crew.was_asked = True
             crew.line.append(asked)
-            return cast("R", await asked.answer())
+            try:
+                return cast("R", await asked.answer())
+            finally:
+                del asked  # who keeps an error keeps this frame
         entry = self._entry(item)
         asked = Asked(item, crew.in_window, Terms(awaited=True, key=entry.key))
         entry = Entry(asked, entry.key, entry.weight, front=False)
@@ -456,7 +459,10 @@ class Batcher(Service, Generic[M, R]):
             await trio.lowlevel.checkpoint_if_cancelled()
         with inside.waiting_for(crew, crew.room, "a call"):
             await crew.intake.put([entry], "a call")
-            return cast("R", await asked.answer())
+            try:
+                return cast("R", await asked.answer())
+            finally:
+                del asked, entry  # as above
 
     @trio.lowlevel.enable_ki_protection
     async def _push(self, entries: Sequence[Entry]) -> None:

@@ -426,7 +426,10 @@ class GenPool(Service, Generic[S, M, R]):
             box.line.append(job)
         elif not await post.deliver(box, job):
             return cast("R", await post.call(request))
-        return await job.answer()
+        try:
+            return await job.answer()
+        finally:
+            del job  # who keeps an error keeps this frame
 
     async def cast(self, request: M, key: Hashable = None, priority: float | None = None) -> None:
         """Send ``request`` to a worker; wait for room, where the broker's rule is to wait.

@@ -505,7 +505,10 @@ class Pool(Service, Generic[M, R]):
             box.line.append(job)
         elif not await post.deliver(box, job):
             return cast("R", await post.call(request))
-        return await job.answer()
+        try:
+            return await job.answer()
+        finally:
+            del job  # who keeps an error keeps this frame
 
     async def broadcast(
         self, job: M, *, key: Hashable = None, priority: float | None = None

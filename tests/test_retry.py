@@ -5,10 +5,14 @@ import sys
 from fractions import Fraction
 
 import pytest
+import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from poolder_trio import RETRY, Backoff, Retry
+from poolder_trio import RETRY, Backoff, Batcher, Pool, Retry, Tasker, Worker
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
 
 # What is longer than this, in seconds, counts as for ever.
 LONG = 1e300
@@ -225,3 +229,62 @@ def test_an_option_that_is_accepted_never_fails_later(option, value):
     for attempt in (1, 2, 3, 100):
         for chance in (0.0, 0.5, 1.0):
             assert retry.next_try(attempt, OSError(), None, chance) >= 0
+
+
+class Ours(ExceptionGroup):
+    pass
+
+
+LEAF, OTHER = OSError(), KeyError()
+
+
+@pytest.mark.parametrize(
+    ("on", "error", "again"),
+    [
+        (OSError, ExceptionGroup("", [LEAF]), True),
+        (OSError, ExceptionGroup("", [LEAF, ConnectionError()]), True),
+        (OSError, ExceptionGroup("", [ExceptionGroup("", [LEAF]), LEAF]), True),
+        (OSError, ExceptionGroup("", [LEAF, OTHER]), False),
+        (OSError, ExceptionGroup("", [LEAF, ExceptionGroup("", [LEAF, OTHER])]), False),
+        ((OSError, KeyError), ExceptionGroup("", [LEAF, ExceptionGroup("", [OTHER])]), True),
+        (Ours, Ours("", [OTHER]), True),
+        (Ours, ExceptionGroup("", [Ours("", [OTHER])]), True),
+        (Ours, ExceptionGroup("", [OTHER]), False),
+        (ExceptionGroup, ExceptionGroup("", [OTHER]), True),
+        (Exception, ExceptionGroup("", [OTHER]), True),
+        (ExceptionGroup, OTHER, False),
+    ],
+)
+def test_a_group_is_worth_another_try_if_all_in_it_are_or_its_own_class(on, error, again):
+    assert (Retry(attempts=2, on=on).next_try(1, error, None, 0.0) is not None) is again
+
+
+@pytest.mark.parametrize("component", ["Pool", "Tasker", "Batcher"])
+async def test_what_a_nursery_in_a_handler_raises_is_tried_again(component, autojump_clock):
+    tries = []
+
+    async def connect():
+        tries.append(len(tries))
+        if len(tries) < 3:
+            raise OSError
+
+    async def handle(batch):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connect)
+        return [len(tries)]
+
+    class Connecting(Worker):
+        retry = Retry(attempts=3, on=OSError)
+
+        async def handle_job(self, job):
+            await handle(job)
+
+    rule = Retry(attempts=3, on=OSError)
+    if component == "Tasker":
+        async with Tasker(retry=rule) as tasker:
+            await tasker.call(handle, [1])
+    else:
+        pool = Pool(Connecting) if component == "Pool" else Batcher(handle, retry=rule, limit=1)
+        async with pool:
+            await pool.call(1)
+    assert tries == [0, 1, 2]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 
 from poolder_trio.errors import JobAbandoned, JobCancelled, TooManyRequests
+from poolder_trio.kernel.failure import Failure
 from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.ledger import Ledger
 from poolder_trio.kernel.notes import add_note, describe
@@ -74,10 +75,12 @@ class BatchLedger(Ledger):
         """End a batch that failed, or was halted; it is nobody's if all its callers have gone."""
         parcel = cast("Parcel", job.message)
         self.tally.failed += len(parcel)
-        for asked in parcel.callers:
-            asked.settle(status, error)
-        job.terms = AWAITED if any(not asked.left for asked in parcel.callers) else SENT
-        job.settle(status, error)
+        callers = parcel.callers
+        failure = Failure(error, len(callers) + 1)
+        for asked in callers:
+            asked.settle(status, failure)
+        job.terms = AWAITED if any(not asked.left for asked in callers) else SENT
+        job.settle(status, failure if callers else error)
         self.crew.ended_batch(parcel)
         self.tell("job_failed", job, error)
 

@@ -78,7 +78,7 @@ class FunctionSeat(Seat):
                 if failure is not None:
                     failed, failure = failure, None
                     await self._run(item, failed)
-                    self.busy, terms = True, SENT
+                    failed, self.busy, terms = None, True, SENT
                 if self.signal:
                     break
                 left -= 1

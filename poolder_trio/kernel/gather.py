@@ -33,10 +33,14 @@ async def await_many(jobs: Iterable[Job[T]]) -> list[T]:
     jobs = list(jobs)
     await trio.lowlevel.checkpoint()
     results: list[T] = []
-    for job in jobs:
-        if job.place is not None:
-            await job.wait_done()
-        results.append(job.value if job.ending == "done" else job.result())
+    job: Job[T] | None = None
+    try:
+        for job in jobs:
+            if job.place is not None:
+                await job.wait_done()
+            results.append(job.value if job.ending == "done" else job.result())
+    finally:
+        del job, jobs  # who keeps the error keeps this frame
     return results
 
 

@@ -10,6 +10,7 @@ import trio
 
 from poolder_trio.errors import JobNotDone
 from poolder_trio.kernel import inside
+from poolder_trio.kernel.failure import Failure
 from poolder_trio.kernel.notes import describe
 from poolder_trio.kernel.scheduled import Task
 from poolder_trio.kernel.terms import MESSAGE, ONE, SENT
@@ -25,9 +26,13 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.unseen import Unseen
 
     RaiseCancel: TypeAlias = Callable[[], NoReturn]
-    _Cancelled: TypeAlias = tuple[trio.lowlevel.Task, RaiseCancel]
+    #: The one caller; or it and how to cancel it, if it waits for that as well; or an owner.
+    _First: TypeAlias = "trio.lowlevel.Task | tuple[trio.lowlevel.Task, RaiseCancel] | Owner"
 
 T = TypeVar("T")
+
+#: Among watchers: who is there before them.
+_FIRST: Any = object()
 
 Status = Literal[
     "waiting",
@@ -119,12 +124,12 @@ class Job(Generic[T]):
     #: Where it is; ``None``: it has ended.
     place: Place | None
     attempt: int
-    #: The one caller; it and how to cancel it, if it waits for that as well; watchers; or an owner.
-    waits: trio.lowlevel.Task | _Cancelled | dict[object, Callable[[], object]] | Owner | None
-    #: How it ended, and its result, or its error. They are set when they are known: a store for
-    #: each job has its price.
+    #: The one caller, or an owner; or watchers, among them that one under `_FIRST`.
+    waits: _First | dict[object, Callable[[], object]] | None
+    #: How it ended, and its result, or its `Failure`. They are set when they are known: a store
+    #: for each job has its price.
     ending: Status
-    value: Any  # a T, or the exception; a cast would be a call for each job
+    value: Any  # a T, or a Failure; a cast would be a call for each job
     _unseen: Unseen | None
 
     def __repr__(self) -> str:
@@ -177,7 +182,17 @@ class Job(Generic[T]):
         if self.ending == "done":
             return self.value  # type: ignore[no-any-return]  # see its declaration
         self.look()
-        raise self.value
+        try:
+            raise self.value.again()
+        finally:
+            del self  # who keeps the error keeps this frame
+
+    def outcome(self) -> outcome.Outcome[T]:
+        """Return what came of it, as a value: the one look at it."""
+        if self.ending == "done":
+            return outcome.Value(self.value)
+        self.look()
+        return outcome.Error(self.value.again())
 
     async def wait(self) -> T:
         """Wait until the job has ended, and return or raise what came of it, as `result` does.
@@ -188,8 +203,11 @@ class Job(Generic[T]):
             RuntimeError: a function waits for a job of its own component, whose workers all wait
                 likewise: for ever.
         """
-        await self.wait_done()
-        return self.result()
+        try:
+            await self.wait_done()
+            return self.result()
+        finally:
+            del self  # as above
 
     @trio.lowlevel.enable_ki_protection
     async def wait_done(self) -> None:
@@ -215,13 +233,16 @@ class Job(Generic[T]):
 
     def belongs_to(self, owner: Owner) -> None:
         """Tell ``owner`` when this job ends: one that nobody else waits for."""
-        self.waits = owner
+        if self.waits is None:
+            self.waits = owner
+        else:
+            self._put_first(owner)
 
     @trio.lowlevel.enable_ki_protection
     def watch(self, watcher: object, wake: Callable[[], object]) -> None:
         """Call ``wake()``, which must not raise, when this job ends. It has not ended yet."""
         if not isinstance(self.waits, dict):
-            self.waits = {}
+            self.waits = {} if self.waits is None else {_FIRST: cast("Any", self.waits)}
         self.waits[watcher] = wake
 
     def unwatch(self, watcher: object) -> None:
@@ -254,18 +275,40 @@ class Job(Generic[T]):
             if self.ending in ("cancelled", "abandoned"):
                 await trio.lowlevel.checkpoint()
             await trio.lowlevel.cancel_shielded_checkpoint()
-            return self.result()
-        self.waits = trio.lowlevel.current_task()
-        return cast("T", await trio.lowlevel.wait_task_rescheduled(self._abort))
+        else:
+            if self.waits is None:
+                self.waits = trio.lowlevel.current_task()
+            else:
+                self._put_first(trio.lowlevel.current_task())
+            # It is woken with nothing: no frame that knows the job is in an error's traceback.
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        if self.ending == "done":
+            return cast("T", self.value)
+        self.look()
+        try:
+            raise self.value.once()
+        finally:
+            del self
+
+    def _put_first(self, first: _First | None) -> _First | None:
+        """Let the one caller, or owner, be another; return who it was."""
+        waits = self.waits
+        if isinstance(waits, dict):
+            before = waits.pop(_FIRST, None)
+            if first is not None:
+                self.waits = {_FIRST: cast("Any", first), **waits}
+            return cast("_First | None", before)
+        self.waits = first
+        return waits
 
     @trio.lowlevel.enable_ki_protection
     def _abort(self, raise_cancel: RaiseCancel) -> trio.lowlevel.Abort:
         assert self.place is not None
-        caller, self.waits = self.waits, None
+        caller = self._put_first(None)
         if self.place.withdraw(self):
             return trio.lowlevel.Abort.SUCCEEDED
         assert isinstance(caller, trio.lowlevel.Task)
-        self.waits = caller, raise_cancel
+        self._put_first((caller, raise_cancel))
         return trio.lowlevel.Abort.FAILED
 
     @trio.lowlevel.enable_ki_protection
@@ -279,46 +322,52 @@ class Job(Generic[T]):
             self.tell()
 
     @trio.lowlevel.enable_ki_protection
-    def settle(self, status: Status, error: Exception, unseen: Unseen | None = None) -> None:
+    def settle(
+        self, status: Status, error: Exception | Failure[Exception], unseen: Unseen | None = None
+    ) -> None:
         """End the job without a result, and wake who waits for it.
 
         Args:
             status: how it ended.
-            error: what is raised instead.
+            error: what is raised instead; a `Failure`, if other jobs end by it, too.
             unseen: where it is kept until somebody looks at it, if no caller waits for it.
         """
         assert self.place is not None, "a job ends once"
         self.place = None
         self.terms = self.terms.ended
         self.ending = status
-        self.value = error
-        called = self.waits is not None and not isinstance(self.waits, dict)
+        self.value = error if type(error) is Failure else Failure(cast("Exception", error))
+        waits = self.waits
+        called = _FIRST in waits if isinstance(waits, dict) else waits is not None
         self._unseen = None if called else unseen
         if self._unseen is not None:
             self._unseen.add(self)
-        if self.waits is not None:
+        if waits is not None:
             self.tell()
 
     def tell(self) -> None:
         """Wake who waits. A parked caller holds the only path to its job, which lets go of it."""
         waits, self.waits = self.waits, None
         if isinstance(waits, trio.lowlevel.Task):
-            trio.lowlevel.reschedule(waits, self._answer())
+            trio.lowlevel.reschedule(waits)
         elif isinstance(waits, dict):
+            first = cast("_First | None", waits.pop(_FIRST, None))
+            if first is not None:
+                self._tell_first(first)
             for wake in waits.values():
                 wake()
-        elif isinstance(waits, tuple):
-            caller, raise_cancel = waits
-            cancelled = self.ending == "cancelled"
-            answer = outcome.capture(raise_cancel) if cancelled else self._answer()
-            trio.lowlevel.reschedule(caller, answer)
         elif waits is not None:
-            waits.job_ended(self)
+            self._tell_first(waits)
 
-    def _answer(self) -> outcome.Outcome[object]:
-        if self.ending == "done":
-            return outcome.Value(self.value)
-        return outcome.Error(self.value)
+    def _tell_first(self, first: _First) -> None:
+        if isinstance(first, trio.lowlevel.Task):
+            trio.lowlevel.reschedule(first)
+        elif not isinstance(first, tuple):
+            first.job_ended(self)
+        elif self.ending == "cancelled":
+            trio.lowlevel.reschedule(first[0], outcome.capture(first[1]))
+        else:
+            trio.lowlevel.reschedule(first[0])
 
 
 def fill(job: Job[Any], message: object, place: Place, terms: Terms, given: object = None) -> None:

@@ -249,7 +249,7 @@ class Mapped(Generic[S, T]):
             self._deliver(job)
 
     def _deliver(self, job: Job[Any]) -> None:
-        result = outcome.capture(job.result)
+        result = job.outcome()
         if self._leaving:
             return
         if self._outcomes:
@@ -274,5 +274,5 @@ class Mapped(Generic[S, T]):
         self._room.unpark_all()
 
 
-async def _unwrap(result: outcome.Error) -> None:
+async def _unwrap(result: outcome.Outcome[Any]) -> None:
     result.unwrap()

@@ -177,8 +177,11 @@ class Post:
             if inside.anywhere():
                 self._terms = SENT  # the context is this call's alone
             with self._guard(box, "a call"):
-                if await self.deliver(box, job):
-                    return await job.answer()
+                try:
+                    if await self.deliver(box, job):
+                        return await job.answer()
+                finally:
+                    del job  # who keeps an error keeps this frame
         await trio.lowlevel.checkpoint()
         text = f"{self._crew.name} is closing: the call of its own handler is not going to run"
         raise JobAbandoned(text)

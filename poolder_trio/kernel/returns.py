@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import attrs
 import trio
 import trio_util
-from outcome import Error, Outcome, capture
+from outcome import Error, Outcome
 
 from poolder_trio.errors import QueueFull
+from poolder_trio.kernel.failure import Failure
 from poolder_trio.kernel.notes import describe, shown
 from poolder_trio.kernel.outlet import Outlet
 from poolder_trio.kernel.seat import unprotected
@@ -59,14 +60,22 @@ class Completion(Generic[T_co]):
 
     ref: Ref
     outcome: Outcome[T_co]
+    _failure: Failure[BaseException] | None = attrs.field(init=False, eq=False, repr=False)
+
+    @_failure.default
+    def _(self) -> Failure[BaseException] | None:
+        return Failure(self.outcome.error) if isinstance(self.outcome, Error) else None
 
     @property
     def value(self) -> T_co:
         """What the callback returned; raises what the task failed with. Read it at will."""
         # An outcome unwraps itself only once.
-        if isinstance(self.outcome, Error):
-            raise self.outcome.error
-        return cast("Value[T_co]", self.outcome).value
+        if self._failure is None:
+            return cast("Value[T_co]", self.outcome).value
+        try:
+            raise self._failure.another()
+        finally:
+            del self  # who keeps the error keeps this frame
 
 
 class _Results(Outlet[Completion[T]]):
@@ -164,7 +173,7 @@ class Returns(Generic[T]):
             job.watch(self, partial(self._ended, ref, reply_to, job))
 
     def _ended(self, ref: Ref, reply_to: _ReplyTo | None, job: Job[T]) -> None:
-        completion = Completion(ref, capture(job.result))
+        completion = Completion(ref, job.outcome())
         if reply_to is None:
             self.results.put(completion)
         elif id(reply_to) in self._lines:

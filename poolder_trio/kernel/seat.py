@@ -318,7 +318,7 @@ class Seat:
                         if failure is not None:
                             failed, failure = failure, None
                             await self._run(item, failed)
-                            self.busy = True
+                            failed, self.busy = None, True
                     else:
                         await self._run(item)
                         self.busy = True
@@ -338,7 +338,7 @@ class Seat:
                     if failure is not None:
                         failed, failure = failure, None
                         await self._run(self._record(item), failed)
-                        self.busy = True
+                        failed, self.busy = None, True
                 if self.signal:
                     break
                 left -= 1

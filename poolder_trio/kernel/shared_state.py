@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import trio
+
+from poolder_trio.kernel.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ class Group:
     Attributes:
         state: what they made.
         size: how many they are.
-        verdict: whether they are stored; an error, if nobody knows; ``None``: not yet.
+        verdict: whether they are stored; a failure, if nobody knows; ``None``: not yet.
     """
 
     __slots__ = ("size", "state", "verdict")
@@ -30,7 +31,7 @@ class Group:
     def __init__(self) -> None:
         self.state: object = None
         self.size = 0
-        self.verdict: bool | Exception | None = None
+        self.verdict: bool | Failure[Exception] | None = None
 
 
 class Look(Generic[S]):
@@ -204,10 +205,10 @@ class SharedState(Generic[S]):
                     if group.verdict is None:
                         await self._store(group)
             if group.verdict is None:
-                group.verdict = TimeoutError(f"{self._where} was not stored in time")
+                group.verdict = Failure(TimeoutError(f"{self._where} was not stored in time"))
                 self._forget()
-        if isinstance(group.verdict, Exception):
-            raise _own(group.verdict) from group.verdict
+        if isinstance(group.verdict, Failure):
+            raise group.verdict.again()
         return group.verdict
 
     async def holds(self, look: Look[S]) -> bool:
@@ -262,7 +263,7 @@ class SharedState(Generic[S]):
             # One of several can't be stored, say, and nothing was. Each is tried alone.
             group.verdict, self._apart = False, True
         else:
-            group.verdict = error
+            group.verdict = Failure(error)
         self._forget()
 
     @trio.lowlevel.enable_ki_protection
@@ -275,11 +276,3 @@ class SharedState(Generic[S]):
             group.verdict = False
         self._pending.clear()
         self._newest = None
-
-
-def _own(error: Exception) -> Exception:
-    """Return an error for one of those who share ``error``, as each adds notes of its own."""
-    try:
-        return copy.copy(error)
-    except Exception:  # noqa: BLE001  # some can't be copied
-        return error

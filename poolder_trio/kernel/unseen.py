@@ -41,10 +41,9 @@ class Unseen:
         """Yield what the first of them failed with, and then one error that counts the others."""
         left = self._count - len(self._kept)
         for job in tuple(self._kept):
-            try:
-                job.result()
-            except Exception as error:  # noqa: BLE001  # this is what is asked for
-                add_note(error, "nobody looked at this failed job: wait() for it, or execute()")
-                yield error
+            job.look()
+            error = job.value.again()
+            add_note(error, "nobody looked at this failed job: wait() for it, or execute()")
+            yield error
         if left:
             yield JobError(f"{left} more jobs failed, and nobody looked at them")

@@ -11,6 +11,9 @@ import attrs
 from poolder_trio.policies import checks
 from poolder_trio.verdicts import RETRY, Backoff
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -54,7 +57,8 @@ class Retry:
         max_backoff: seconds that no wait exceeds before it is spread.
         jitter: the spread, as a fraction of the wait, from 0 to 1.
         on: the exceptions that are worth another try; others fail at once, unless
-            ``handle_error`` answers ``RETRY`` or ``Backoff``.
+            ``handle_error`` answers ``RETRY`` or ``Backoff``. A group is, if all in it are, or if
+            its own class is named: a nursery in a handler makes a group of what is raised there.
 
     Raises:
         TypeError, ValueError: one of them is wrong.
@@ -111,4 +115,17 @@ class Retry:
             return 0.0
         if isinstance(verdict, Backoff):
             return verdict.seconds
-        return self.wait(attempt, chance) if isinstance(error, self.on) else None
+        return self.wait(attempt, chance) if _matches(error, self.on) else None
+
+
+def _matches(error: BaseException, types: ErrorTypes) -> bool:
+    """Tell whether an error, or each leaf of a group, is of one of these types."""
+    left = [error]
+    while left:
+        each = left.pop()
+        if isinstance(each, types):
+            continue
+        if not isinstance(each, BaseExceptionGroup):
+            return False
+        left.extend(each.exceptions)
+    return True
