@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import sys
 
+import outcome
 import pytest
 import trio
 
@@ -119,7 +120,11 @@ def caller(component):
     async def call(what):
         send, receive = trio.open_memory_channel(1)
         await component.add_task(what, reply_to=send)
-        return (await receive.receive()).value
+        completion = await receive.receive()
+        if isinstance(completion.outcome, outcome.Error):
+            with pytest.raises(type(completion.outcome.error)):
+                completion.value  # noqa: B018  # a property that raises
+        return completion.outcome.unwrap()
 
     return call
 
