@@ -7,6 +7,8 @@ import heapq
 import math
 from collections import Counter
 from contextlib import AsyncExitStack
+from contextvars import copy_context
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -28,6 +30,7 @@ from poolder_trio.policies.restart import AfterCrash
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextvars import Context
 
     from poolder_trio.kernel.accounts import Statistics
     from poolder_trio.kernel.backoff import BackOff
@@ -176,10 +179,15 @@ class Crew:
         self._employer = employer
         self._crashes = rules.restart.build()
         self.outer = inside.waiting_seats()
+        self._context = copy_context()
         self._present = 0
         self.shared = mailbox(self, rules.queue) if rules.shared else None
 
     # -- who works here
+
+    def fresh_context(self) -> Context:
+        """Return a context for a worker: that of who opened the component, whoever calls it in."""
+        return self._context.copy()
 
     def _new_seat(self) -> Seat:
         """Return a seat at the lowest free index, with nobody on it."""
@@ -275,6 +283,9 @@ class Crew:
     async def _occupy_one(
         self, seat: Seat, args: Mapping[str, object], *, task_status: trio.TaskStatus[None]
     ) -> None:
+        # Trio enters a task's context with each of its steps.
+        trio.lowlevel.current_task().context = self.fresh_context()
+        await trio.lowlevel.cancel_shielded_checkpoint()
         await self._occupy(seat, args, task_status.started)
         if not seat.opened:
             message = f"{self.name} was told to end before {seat.name} was ready"
@@ -345,6 +356,8 @@ class Crew:
 
     @trio.lowlevel.enable_ki_protection
     def _seated(self, seat: Seat, ready: Callable[[], None] | None) -> None:
+        if seat.home is seat.task:
+            seat.home_is(seat.task)  # what its handle_init entered is the worker's
         if not seat.opened:
             seat.opened = True
             self._enlist(seat)
@@ -428,7 +441,8 @@ class Crew:
         self.vacancies -= 1
         self.awake += 1
         self._enlist(seat)
-        self.nursery.start_soon(self._occupy, seat, {}, None, name=seat.name)
+        start = partial(self.nursery.start_soon, name=seat.name)
+        self.fresh_context().run(start, self._occupy, seat, {}, None)
 
     @property
     def coming_vacancies(self) -> int:

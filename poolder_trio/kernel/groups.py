@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.seat import Handler, Seat
     from poolder_trio.kernel.service import Service
 
-#: The components whose ``handle_down`` runs the code that reads this.
-_telling: ContextVar[tuple[object, ...]] = ContextVar("poolder_trio.telling", default=())
+#: The components whose ``handle_down`` waits for the code that reads this, and its task.
+_telling: ContextVar[tuple[tuple[object, trio.lowlevel.Task], ...]] = ContextVar(
+    "poolder_trio.telling", default=()
+)
 
 _COUNTS = tuple(field.name for field in attrs.fields(Statistics))
 
@@ -167,7 +169,7 @@ class Groups:
         return None if cut and child.group.reason != "terminated" else child.group.reason
 
     async def _tell(self, seat: Seat, reason: Exception | str) -> None:
-        _telling.set((*_telling.get(), self))
+        _telling.set((*_telling.get(), (self, trio.lowlevel.current_task())))
         try:
             await self._handle_down(seat, reason)
         except Closed:
@@ -237,7 +239,8 @@ class Groups:
 
     def refuse_own_wait(self, what: str) -> None:
         """Raise ``RuntimeError`` if a child of any group, or ``handle_down``, asks."""
-        if self in _telling.get() or inside.in_family(self):
+        told = any(one is self and inside.awaited_by(task) for one, task in _telling.get())
+        if told or inside.in_family(self):
             where = f"{what} from inside a handler of {self.name}"
             message = f"{where} would wait for that very handler, for ever: return first"
             raise RuntimeError(message)

@@ -142,6 +142,7 @@ class InboxChild:
         nursery.start_soon(self._run, args, name=self._fn)
 
     async def _run(self, args: Mapping[str, object]) -> None:
+        self._seat.home_is(trio.lowlevel.current_task())
         try:
             await self._fn(Inbox[Any, Any](self), **args)
         except Exception as error:  # noqa: BLE001  # `_raise`, or the cast in hand, raises it

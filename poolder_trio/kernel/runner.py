@@ -90,6 +90,7 @@ class Runner:
         self.retry = retry
         self.hibernate_after = hibernate_after
         self._seat = seat
+        seat.elsewhere = executor is not None
         self._handle_error = handle_error
         self.executor = executor
         #: The context that this task runs in, as it was when it was entered, and as submitted.
@@ -152,13 +153,13 @@ class Runner:
         return await self._handle_error(call, attempt, error)
 
     def rest(self) -> None:
-        """Let go of the last submitter's context: this goes on in one of its own."""
+        """Let go of the last submitter's context: this goes on in the opener's."""
         if not self.kept and len(self.context) == self.size:
             return  # it holds nothing, and to change over costs a pass of the event loop
         self.context = self._marked = self.kept = Context()
         self.size, self.variables = -1, None
         if self._seat.task is not None:
-            self._seat.task.context = Context()
+            self._seat.task.context = self._seat.crew.fresh_context()
 
     async def handle_hibernate(self) -> None:
         """Leave: another is called in when there is something to do."""

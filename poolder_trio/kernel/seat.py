@@ -104,14 +104,17 @@ class Seat:
         "_scope",
         "_share",
         "alive",
+        "below",
         "box",
         "busy",
         "crash",
         "crew",
         "dismissed",
+        "elsewhere",
         "first",
         "gone",
         "hibernated",
+        "home",
         "index",
         "item",
         "leaving",
@@ -135,6 +138,11 @@ class Seat:
         self.box = box
         self.worker: Handler
         self.task: trio.lowlevel.Task | None = None
+        #: The task in which handlers run, and how many of its nurseries are not a handler's.
+        self.home: trio.lowlevel.Task | None = None
+        self.below = 0
+        #: Whether handlers run in another thread or process.
+        self.elsewhere = False
         self.life = trio.CancelScope()
         self.gone = trio.Event()
         self.opened = False
@@ -162,6 +170,12 @@ class Seat:
         self.hibernated = False
         self._share = SLICES[worker.priority]
         self._pace = self.crew.pace()
+        self.home_is(self.task)
+
+    def home_is(self, task: trio.lowlevel.Task | None) -> None:
+        """Note in which task handlers run; the nurseries that it has by now are not theirs."""
+        self.home = task
+        self.below = 0 if task is None else len(task.child_nurseries)
 
     @property
     def load(self) -> int:
