@@ -314,7 +314,10 @@ class Schedules:
             overdue = Overdue(self.rules.misfire_grace, self.rules.coalesce)
         at_once = overdue.meet(due, now)
         if at_once is not None:
-            self._fire(entry, at_once)
+            if self._gives_way(entry):
+                overdue.refuse(at_once)  # told together, in the end
+            else:
+                self._fire(entry, at_once)
         if following <= now and overdue.tiring:
             following = overdue.pass_over(partial(step, entry), following, now)
         if following <= now:
@@ -325,7 +328,17 @@ class Schedules:
             self._fire(entry, last)
         if overdue.missed:
             self._miss(entry, overdue.since, overdue.missed)
+        if overdue.refused:
+            why = "skipped" if self.rules.overlap == "skip" else "missed"
+            since = self._told(entry, overdue.refused_since)
+            self._tell_missed(entry.name, since, overdue.refused, why)
         return following
+
+    def _gives_way(self, entry: Scheduled) -> bool:
+        """Whether a firing has no effect, because of the runs that there are."""
+        if not entry.runs or self.rules.overlap == "allow":
+            return False
+        return self.rules.overlap == "skip" or entry.pending is not None
 
     def _set_back(self, now: float, behind: float) -> None:
         """Look again when jobs are due, because the wall clock was set back.

@@ -24,9 +24,19 @@ class Overdue:
     Attributes:
         missed: how many do not run.
         since: when the first of those was due.
+        refused: how many were to run and could not, beside the runs that there were.
+        refused_since: when the first of those was due.
     """
 
-    __slots__ = ("_coalesce", "_grace", "_kept", "missed", "since")
+    __slots__ = (
+        "_coalesce",
+        "_grace",
+        "_kept",
+        "missed",
+        "refused",
+        "refused_since",
+        "since",
+    )
 
     def __init__(self, grace: float, coalesce: str) -> None:
         self._grace = grace
@@ -34,6 +44,8 @@ class Overdue:
         self._kept: float | None = None
         self.missed = 0
         self.since = math.nan
+        self.refused = 0
+        self.refused_since = math.nan
 
     def meet(self, due: float, now: float) -> float | None:
         """Take in the firing due at ``due`` (seconds, as ``now``); return it if it is to run now.
@@ -53,6 +65,12 @@ class Overdue:
             self._miss(self._kept)
             self._kept = due
         return None
+
+    def refuse(self, due: float) -> None:
+        """Note that one which was to run at once could not."""
+        if not self.refused:
+            self.refused_since = due
+        self.refused += 1
 
     @property
     def tiring(self) -> bool:
