@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from poolder_trio.executors import group_pickling
 from poolder_trio.executors.functions import name_of, refuse_coroutine
 from poolder_trio.kernel.notes import add_note
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Raised:
     """What a function raised there, so that no failure of the transport is taken for it."""
 
-    error: Exception
+    error: BaseException
 
 
 def call(fn: Callable[..., object], args: tuple[object, ...]) -> object:
@@ -28,12 +29,12 @@ def call(fn: Callable[..., object], args: tuple[object, ...]) -> object:
     try:
         result = fn(*args)
         refuse_coroutine(fn, result)
-    except Exception as error:  # noqa: BLE001  # it is raised to the caller
+    except BaseException as error:  # noqa: BLE001  # it is raised to the caller, in this form alone
         return Raised(_portable(error, name_of(fn)))
     return result
 
 
-def _portable(error: Exception, name: str) -> Exception:
+def _portable(error: BaseException, name: str) -> BaseException:
     """Return ``error`` if it can be pickled with its traceback, else a ``TypeError`` that tells it.
 
     It is loaded as well: an exception may refuse its own arguments.
@@ -43,6 +44,7 @@ def _portable(error: Exception, name: str) -> Exception:
     pickle: Any = importlib.import_module("cloudpickle" if find_spec("cloudpickle") else "pickle")
     try:
         tblib.install(error)
+        group_pickling.install(error)
         pickle.loads(pickle.dumps(error))
     except Exception as why:  # noqa: BLE001  # pickling runs code of any kind
         kind = type(error).__qualname__

@@ -12,6 +12,7 @@ import trio
 
 from poolder_trio.errors import WorkerCrashed
 from poolder_trio.executors.calls import Raised, call
+from poolder_trio.executors.children import deafen, how_it_ended
 from poolder_trio.executors.functions import name_of, refuse_async
 from poolder_trio.executors.inline import run_inline
 from poolder_trio.kernel.notes import describe
@@ -40,7 +41,8 @@ class ProcessExecutor:
     A cancelled job's process is killed. Functions, arguments, results and exceptions travel by
     pickle, so functions stand at the top of a module; with cloudpickle installed, anywhere.
     Nothing is unpickled that does not come from these processes. An exception brings along its
-    traceback. As with `multiprocessing`, a script needs ``if __name__ == "__main__":``.
+    traceback. As with `multiprocessing`, a script needs ``if __name__ == "__main__":``. Processes
+    have SIGINT blocked from their start: Ctrl-C is this process's to handle.
 
     Raises:
         ModuleNotFoundError: the extra ``process`` is not installed; raised here, where the code
@@ -70,6 +72,7 @@ class ProcessExecutor:
 
         manager = open_worker_context(idle_timeout=idle, grace_period=_SECONDS_TO_LEAVE)
         processes = await manager.__aenter__()
+        deafen(processes)
 
         send = partial(processes.run_sync, call, kill_on_cancel=True, limiter=_NO_LIMIT)
 
@@ -77,7 +80,10 @@ class ProcessExecutor:
             try:
                 result = await send(fn, args)
             except BrokenWorkerError as error:
-                raise WorkerCrashed(f"the process that ran {name_of(fn)} died under it") from error
+                end = how_it_ended(error)
+                raise WorkerCrashed(
+                    f"the process that ran {name_of(fn)} died under it{end}"
+                ) from error
             except (OSError, trio.ClosedResourceError):
                 raise  # no process could be had
             except Exception as error:
