@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import logging
 import os
@@ -11,7 +12,7 @@ import sysconfig
 import traceback
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from poolder_trio._version import __version__
 from poolder_trio.application import Application
@@ -19,7 +20,7 @@ from poolder_trio.configuration import find
 from poolder_trio.kernel.notes import describe, printable
 from poolder_trio.overview import overview
 from poolder_trio.policies import checks
-from poolder_trio.running import Signals, run_to_the_end
+from poolder_trio.running import Signals, ignore_signals, run_to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: the arguments are wrong, or ask for help.
         BaseExceptionGroup: what ended the application was no `Exception`, such as `SystemExit`.
     """
+    _open_closed_streams()
     asked = _parser().parse_args(arguments)
+    if arguments is None and asked.command == "run":
+        # Before whatever the user's modules register, so that it comes after all of that.
+        atexit.register(ignore_signals)
     logging.basicConfig(
         level=asked.log_level.upper(),
         format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
@@ -59,8 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lines = list(overview(app, datetime.now(timezone.utc), everything=asked.all))
             encoding = sys.stdout.encoding or "utf-8"
             text = "\n".join(lines).encode(encoding, "backslashreplace").decode(encoding)
-            print(text)  # noqa: T201  # it is what was asked for
-            return DRAINED
+            return DRAINED if _printed(text) else WRONG
         if asked.grace is not None:
             app.grace = asked.grace
     except (Exception, SystemExit) as error:  # noqa: BLE001  # of the user's modules, in one line
@@ -69,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG
     # If the command line is that of the process, all that is left of it is its end.
     with Signals(settling=SETTLING if arguments is None else 0.0) as signals:
-        return _run(app, signals)
+        code = _run(app, signals)
+        return code if _printed() else max(code, CUT)
 
 
 def load(target: str) -> Application:
@@ -82,9 +87,10 @@ def load(target: str) -> Application:
         TypeError: it is something else.
         Exception: whatever making it raises.
     """
-    here = str(Path.cwd())
-    if here not in sys.path and not getattr(sys.flags, "safe_path", False):
-        sys.path.insert(0, here)  # as `python -m` has it; a console script has it not
+    with contextlib.suppress(OSError):  # the folder is gone, and nothing of it is needed
+        here = str(Path.cwd())
+        if here not in sys.path and not getattr(sys.flags, "safe_path", False):
+            sys.path.insert(0, here)  # as `python -m` has it; a console script has it not
     if target.endswith(".toml"):
         return Application.from_toml(target)
     found = find(target, "the command line")
@@ -99,7 +105,7 @@ def _run(app: Application, signals: Signals) -> int:
     try:
         report = run_to_the_end(app, signals)
     except Exception:  # noqa: BLE001  # it leaves the program, with what it cut
-        traceback.print_exc()
+        _tell_on_stderr(traceback.format_exc().rstrip("\n"))
         return CUT
     finally:
         _tell(app.report)  # also if what leaves is a SystemExit of a handler's
@@ -164,9 +170,55 @@ def _is_theirs(filename: str) -> bool:
     return filename.startswith(installed) or not filename.startswith(python)
 
 
+def _open_closed_streams() -> None:
+    """Let standard streams that are closed lead nowhere.
+
+    Else ``print(file=sys.stderr)`` goes to stdout, and the next file to be opened, a socket of
+    somebody's perhaps, gets the number of the one that is closed.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere == number:
+                os.set_inheritable(nowhere, True)  # noqa: FBT003
+            setattr(sys, name, open(nowhere, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def _printed(*lines: str) -> bool:
+    """Print ``lines``, and whatever others left to be printed; tell whether nothing was lost.
+
+    If whoever reads has gone, as ``head`` does, they have what they want.
+    """
+    try:
+        for line in lines:
+            print(line)  # noqa: T201  # it is what was asked for
+        sys.stdout.flush()
+    except OSError as error:
+        _give_up(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            return True
+        _say(f"poolder: the output cannot be written: {error}")
+        return False
+    return True
+
+
 def _say(line: str) -> None:
-    with contextlib.suppress(OSError):  # nobody reads it any more: what is done is done
-        print(printable(line), file=sys.stderr)  # noqa: T201  # a command line talks
+    _tell_on_stderr(printable(line))
+
+
+def _tell_on_stderr(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201  # a command line talks
+    except OSError:  # nobody reads it any more: what is done is done
+        _give_up(sys.stderr)
+
+
+def _give_up(stream: TextIO) -> None:
+    """Drop what ``stream`` holds, which Python would try again at its end, and exit with 120."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def _seconds(text: str) -> float:
@@ -185,6 +237,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG, f"poolder: {message}; see {self.prog} --help\n")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        if message:
+            _say(message.rstrip("\n"))
+        sys.exit(status if _printed() else WRONG)  # help was, or the version
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from poolder_trio.application import ApplicationReport
 
 _log = logging.getLogger("poolder_trio.application")
+_NAMES = ("SIGINT", "SIGTERM")
 
 
 def run(
@@ -88,7 +89,7 @@ class Signals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM"):
+            for name in _NAMES:
                 number = signal.Signals[name]
                 self._before[number] = signal.signal(number, self._hear)
         return self
@@ -137,6 +138,16 @@ class Signals:
         if self._wake is not None:
             with contextlib.suppress(trio.RunFinishedError):
                 self._wake()
+
+
+def ignore_signals() -> None:
+    """Ignore those that stop a program, until its very end.
+
+    For what an interpreter does last: there, Python's own handlers are gone, and a signal would
+    kill a program whose exit code is known.
+    """
+    for name in _NAMES:
+        signal.signal(signal.Signals[name], signal.SIG_IGN)
 
 
 async def _main(app: Application, signals: Signals) -> ApplicationReport:
