@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from poolder_trio import Closed, Queue, Restart, Tasker, as_completed
+from poolder_trio import AsyncPool, Closed, Queue, Restart, Tasker, as_completed
 from poolder_trio.testing import CancelAt
 
 if sys.version_info < (3, 11):
@@ -387,3 +387,34 @@ async def test_a_receiver_of_ended_jobs_in_another_task_is_told_that_the_block_w
             await trio.sleep(1.5)
         await trio.testing.wait_all_tasks_blocked()
     assert got == [*jobs[:2], "closed"]
+
+
+@pytest.mark.parametrize("way", ["raise", "cancel", "base"])
+async def test_results_of_an_async_pool_end_after_all_that_was_accepted(way, autojump_clock):
+    """However its block ends: what was cut has a completion as well, so nothing is missing."""
+
+    async def work(number):
+        await trio.sleep(number)
+        if number == 2 and way == "base":
+            raise KeyboardInterrupt
+        return number
+
+    got = []
+    pool = AsyncPool(work, max_workers=5)
+    raises = nullcontext() if way == "cancel" else pytest.raises(BaseExceptionGroup)
+    async with trio.open_nursery() as nursery:
+        with raises:
+            async with pool:
+                nursery.start_soon(receive_all, pool.results, got)
+                for number in range(1, 6):
+                    await pool.add_task(number)
+                await trio.sleep(1.5)
+                if way == "raise":
+                    raise LookupError
+                if way == "cancel":
+                    pool.cancel()
+                else:
+                    await trio.sleep_forever()
+    *completions, end = got
+    assert end == "all"
+    assert [type(each.outcome) for each in completions] == [outcome.Value] + [outcome.Error] * 4
