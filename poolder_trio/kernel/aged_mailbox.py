@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from poolder_trio.errors import QueueFull, TooManyRequests
+from poolder_trio.kernel import aside
 from poolder_trio.kernel.mailbox import Mailbox
 from poolder_trio.policies.aged import Aged
 from poolder_trio.policies.shared_room import Part
@@ -51,7 +52,7 @@ class AgedMailbox(Mailbox):
 
     # -- the drops
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def _told(self, drops: Sequence[Drop]) -> None:
         """Enter what was dropped here while others looked."""
         self._after(drops, trio.current_time())
@@ -73,6 +74,7 @@ class AgedMailbox(Mailbox):
         now = trio.current_time()
         self._after(self._aged.age(now), now)
 
+    @aside.whole
     def _after(self, drops: Sequence[Drop], now: float) -> None:
         """Enter what was dropped, and let others have the places."""
         self._set_timer(now)
@@ -91,7 +93,7 @@ class AgedMailbox(Mailbox):
             self._due = due
             self._timer = self.crew.timers.at(due, self._time_is_up)
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def _time_is_up(self) -> None:
         self._timer, self._due = None, math.inf
         self._look()
@@ -147,7 +149,7 @@ class AgedMailbox(Mailbox):
         self._look()
         super().start_all()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def withdraw(self, job: Job[Any]) -> bool:
         """End a job that waits here."""
         super().withdraw(job)

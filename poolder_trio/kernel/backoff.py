@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
+from poolder_trio.kernel import aside
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -30,13 +32,14 @@ class BackOff:
         box.crew.backing_off[self] = None
         self._timer = box.crew.timers.at(trio.current_time() + seconds, self._over)
 
+    @aside.whole
     def _over(self) -> None:
         self._leave()
         self.box.crew.restore(self.box, self._job)
         self.box.admit()
         self.box.crew.check_idle()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def withdraw(self, job: Job[Any]) -> bool:
         """End the job."""
         self._timer.cancel()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 
 from poolder_trio.errors import JobAbandoned, JobCancelled, TooManyRequests
+from poolder_trio.kernel import aside
 from poolder_trio.kernel.failure import Failure
 from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.ledger import Ledger
-from poolder_trio.kernel.notes import add_note, describe
 from poolder_trio.kernel.parcel import Asked
 from poolder_trio.kernel.terms import AWAITED, SENT
 
@@ -37,7 +37,7 @@ class BatchLedger(Ledger):
     def __init__(self, instruments: Instruments | None) -> None:
         super().__init__(instruments)
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def complete(self, job: Job[Any], reply: object) -> None:
         """End a batch whose handler returned.
 
@@ -55,7 +55,6 @@ class BatchLedger(Ledger):
             asked = None if parcel.asked is None else parcel.asked[position]
             if isinstance(result, Exception):
                 failed += 1
-                add_note(result, f"result of {describe(parcel[position])} in its batch")
                 if asked is not None:
                     asked.settle("failed", result)
                 if asked is None or asked.left:
@@ -70,7 +69,7 @@ class BatchLedger(Ledger):
         if lost:
             raise lost[0] if len(lost) == 1 else ExceptionGroup("items of a batch failed", lost)
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def fail(self, job: Job[Any], error: Exception, status: Status = "failed") -> None:
         """End a batch that failed, or was halted; it is nobody's if all its callers have gone."""
         parcel = cast("Parcel", job.message)
@@ -84,7 +83,7 @@ class BatchLedger(Ledger):
         self.crew.ended_batch(parcel)
         self.tell("job_failed", job, error)
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def cancel(self, job: Job[Any], how: str) -> None:
         """End a batch that was cut, or has no items any more."""
         parcel = cast("Parcel", job.message)
@@ -95,7 +94,20 @@ class BatchLedger(Ledger):
         self.crew.ended_batch(parcel)
         self.tell("job_dropped", job, "cancelled")
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
+    def interrupt(self, job: Job[Any], why: BaseException) -> None:
+        """End a batch whose handler raised what is no failure."""
+        parcel = cast("Parcel", job.message)
+        callers = parcel.callers
+        failure = Failure(Failure(why).another(), len(callers) + 1)
+        self.tally.cancelled += len(parcel)
+        for asked in callers:
+            asked.settle("failed", failure)
+        job.settle("failed", failure)
+        self.crew.ended_batch(parcel)
+        self.tell("job_dropped", job, "interrupted")
+
+    @aside.whole
     def abandon(self, item: object) -> None:
         """End a batch, or an item of a window, that is not going to run."""
         if type(item) is not Job:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from poolder_trio.kernel.notes import add_note, describe
 from poolder_trio.verdicts import Backoff, Directive, Exit, Stop
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ class BatchWorker:
         if isinstance(value, Directive):
             value = self._obey(value)
         if isinstance(value, (list, tuple)) and len(value) == len(parcel):
+            # Here, where the batch is in hand: what describes an item is user code.
+            for item, result in zip(parcel, value, strict=True):
+                if isinstance(result, Exception):
+                    add_note(result, f"result of {describe(item)} in its batch")
             return value
         if parcel.callers:
             raise _wrong_results(value, len(parcel))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from poolder_trio.kernel import aside
 from poolder_trio.kernel.crew import Crew
 from poolder_trio.kernel.mailbox import OnItsWay
 from poolder_trio.kernel.parcel import Asked, InWindow, Parcel
@@ -134,6 +135,7 @@ class Batches(Crew):
         self._set_timer()
         self.rearm()
 
+    @aside.whole
     def _hurry(self) -> None:
         """While the block is left, let no item wait for others if a worker is free for it.
 
@@ -169,7 +171,7 @@ class Batches(Crew):
             self._timer_is_set = True
             self.timers.at(due, self._time_is_up)
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def _time_is_up(self) -> None:
         self._timer_is_set = False
         self.send_off(self.windows.expire(self.clock()))
@@ -188,7 +190,7 @@ class Batches(Crew):
             self.ledger.tell("batch_flushed", parcel)
             self.ledger.tell("job_submitted", parcel.job)
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def flush(self) -> list[Job[Any]]:
         """Send off all that waits; return the batches that wait then."""
         self.send_off(self.windows.flush("flush"))
@@ -212,14 +214,14 @@ class Batches(Crew):
         self.rearm()
         return entry
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def begin(self, parcel: Parcel) -> None:
         """Note that a batch is in a handler."""
         self._begun[parcel.job] = parcel
         self.spell.interrupt()
         self.intake.admit()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def keep_only(self, parcel: Parcel, wanted: tuple[object, ...]) -> None:
         """Let the other items of a batch in hand be done, without results."""
         count = len(parcel)
@@ -229,7 +231,7 @@ class Batches(Crew):
 
     # -- out
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def pop_at(self, index: int, key: object) -> object:
         """Take an item out of a window, and enter it as cancelled."""
         entry = self.windows.pop_at(index, key=key)
@@ -244,6 +246,7 @@ class Batches(Crew):
         self._made_room()
         self.check_idle()
 
+    @aside.whole
     def ended_batch(self, parcel: Parcel) -> None:
         """Note that a batch has ended, in whatever way; its items are in the accounts."""
         self.sealed -= len(parcel)
@@ -261,21 +264,21 @@ class Batches(Crew):
 
     # -- the end
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def drain(self) -> None:
         """Let no item wait for others any more."""
         self.draining = True
         self.send_off(self.windows.flush("close"))
         self.rearm()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def close(self) -> None:
         """Let the workers go as soon as the crew is idle."""
         self.intake.shut()
         self.drain()
         super().close()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def cancel(self) -> None:
         """Abandon what waits, cancel what runs, and let the workers go."""
         self._abandon_windows()
@@ -288,6 +291,7 @@ class Batches(Crew):
                 self.ledger.abandon(entry)
         self.rearm()
 
+    @aside.whole
     def _end(self) -> None:
         self._abandon_windows()
         super()._end()

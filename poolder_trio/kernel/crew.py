@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import heapq
 import math
+import sys
 from collections import Counter
 from contextlib import AsyncExitStack
 from contextvars import copy_context
@@ -17,9 +18,10 @@ import trio
 import trio_util
 
 from poolder_trio.errors import Closed, RestartLimitExceeded
-from poolder_trio.kernel import inside, watch
+from poolder_trio.kernel import aside, inside, watch
 from poolder_trio.kernel.aged_mailbox import mailbox
 from poolder_trio.kernel.gate import Gate
+from poolder_trio.kernel.interruption import interruption
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.notes import add_note, describe, shown
 from poolder_trio.kernel.pace import pace_here
@@ -31,9 +33,11 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextvars import Context
+    from typing import Any
 
     from poolder_trio.kernel.accounts import Statistics
     from poolder_trio.kernel.backoff import BackOff
+    from poolder_trio.kernel.job import Status
     from poolder_trio.kernel.ledger import Ledger
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.seat import Handler
@@ -67,7 +71,13 @@ class Employer(Protocol):
 
 
 class Family(Protocol):
-    """What crews may have in common: each of them goes on when its last worker has gone."""
+    """What crews may have in common: each of them goes on when its last worker has gone.
+
+    Attributes:
+        nursery: what all of them run in.
+    """
+
+    nursery: trio.Nursery
 
     def departed(self, seat: Seat) -> None:
         """The last worker on ``seat`` has ended, or could not begin."""
@@ -105,6 +115,26 @@ def _first(failures: list[Exception]) -> Exception:
         add_note(first, f"and at the same moment, of another worker: {other!r}")
     failures.clear()
     return first
+
+
+class Displaced:
+    """Where a job is whose seat has gone, until another is found for it."""
+
+    __slots__ = ("box",)
+
+    status: ClassVar[Status] = "waiting"
+
+    def __init__(self, box: Mailbox) -> None:
+        self.box = box
+
+    @aside.whole
+    def withdraw(self, job: Job[Any]) -> bool:
+        """End the job."""
+        crew = self.box.crew
+        crew.held -= 1
+        crew.ledger.cancel(job, "waited")
+        crew.check_idle()
+        return True
 
 
 class Crew:
@@ -291,6 +321,7 @@ class Crew:
             message = f"{self.name} was told to end before {seat.name} was ready"
             raise Closed(message)
 
+    @trio.lowlevel.enable_ki_protection
     async def _occupy(
         self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None] | None
     ) -> None:
@@ -305,10 +336,26 @@ class Crew:
                 while await self._shift(seat, args, ready):
                     await trio.lowlevel.checkpoint()
         finally:
-            seat.cut_off()
-            seat.give_back()
-            self._gone(seat)
+            self._vacate(seat, interruption(sys.exc_info()[1]))
 
+    @aside.whole
+    def _vacate(self, seat: Seat, why: BaseException | None) -> None:
+        """Settle what a worker that has ended leaves behind.
+
+        Args:
+            why: what it was ended by, if that is no failure.
+        """
+        if why is not None:
+            # It is about to leave the block. Those who wait in there are cancelled by that, and
+            # are not told before that their jobs were cut, or abandoned.
+            if self.family is not None:
+                self.family.nursery.cancel_scope.cancel()
+            self.nursery.cancel_scope.cancel()
+        seat.cut_off(why)
+        seat.give_back()
+        self._gone(seat)
+
+    @trio.lowlevel.enable_ki_protection
     async def _shift(
         self, seat: Seat, args: Mapping[str, object], ready: Callable[[], None] | None
     ) -> bool:
@@ -458,7 +505,7 @@ class Crew:
         """How many workers are to go, each after the job in hand."""
         return max(0, -self.vacancies)
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def set_limit(self, limit: int) -> None:
         """Let so many work at once from now on."""
         assert self.limit is not None
@@ -488,7 +535,7 @@ class Crew:
             return True
         return False
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def dismiss(self, seat: Seat) -> None:
         """Let the worker on ``seat`` go; another is called in when there is work for it."""
         self.retire(seat)
@@ -497,12 +544,11 @@ class Crew:
 
     # -- who may be sent jobs
 
-    @trio.lowlevel.enable_ki_protection
     def retire(self, seat: Seat) -> None:
         """Send ``seat`` no more jobs; what waits for it alone goes to others, if there are any."""
         self.retire_all([seat])
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def retire_all(self, seats: Iterable[Seat]) -> None:
         """Send none of ``seats`` any more jobs; what waits for them goes to others that stay."""
         retired = [seat for seat in seats if seat.alive]
@@ -552,14 +598,36 @@ class Crew:
             self.ledger.abandon(item)
             return
         if not box.open:
-            elsewhere = self._route_again(item)
-            if elsewhere is None:
-                self.ledger.abandon(item)
-                return
-            box = elsewhere
+            self._displace(box, item)
+            return
         if type(item) is Job:
             item.place = box
         box.restore(item)
+
+    def _displace(self, box: Mailbox, item: object) -> None:
+        """Put an item elsewhere, as soon as user code may run: a mode and a key may be."""
+        self.held += 1
+        if type(item) is Job:
+            item.place = Displaced(box)
+        aside.call(self._place_again, item)
+
+    @trio.lowlevel.enable_ki_protection
+    def _place_again(self, item: object) -> None:
+        if type(item) is Job and item.ended:
+            return  # it was taken back meanwhile
+        self.held -= 1
+        elsewhere: Mailbox | None = None
+        try:
+            if self.live:
+                elsewhere = self._route_again(item)
+        finally:
+            if elsewhere is None or not elsewhere.open:
+                self.ledger.abandon(item)
+            else:
+                if type(item) is Job:
+                    item.place = elsewhere
+                elsewhere.restore(item)
+            self.check_idle()
 
     def _route_again(self, item: object) -> Mailbox | None:
         try:
@@ -640,7 +708,7 @@ class Crew:
         for box in self.boxes:
             box.pause()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def resume(self) -> None:
         """Start jobs again."""
         self.paused = False
@@ -648,7 +716,7 @@ class Crew:
             box.resume()
         self.check_idle()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def close(self) -> None:
         """Let the workers go as soon as the crew is idle; a pause ends, or it never would be."""
         if not self.closing:
@@ -659,7 +727,7 @@ class Crew:
                 self.resume()
             self.check_idle()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def cancel(self) -> None:
         """Abandon what waits, cancel what runs, and let the workers go."""
         self._abandon_what_waits()  # before it could start: to close is to resume
@@ -671,7 +739,7 @@ class Crew:
         for seat in self.seats:
             seat.life.cancel()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def wind_up(self, seconds: float) -> None:
         """Abandon what waits, and give each worker so long for the job in hand, and no next."""
         self._abandon_what_waits()
@@ -682,7 +750,7 @@ class Crew:
             else:
                 seat.life.cancel()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def send_home(self, seat: Seat, seconds: float) -> None:
         """Send ``seat`` no more jobs, and cancel the one in hand if it takes so long."""
         self.retire(seat)
@@ -703,6 +771,7 @@ class Crew:
         for back_off in list(self.backing_off):
             back_off.end()
 
+    @aside.whole
     def _end(self) -> None:
         """Every worker has gone."""
         self.closing = True

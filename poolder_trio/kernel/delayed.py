@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from poolder_trio.kernel import inside
+from poolder_trio.kernel import aside, inside
 from poolder_trio.kernel.agenda import WRONG_CLOCK, Agenda
 from poolder_trio.kernel.notes import describe
 from poolder_trio.policies.daytime import moment
@@ -103,7 +103,7 @@ class Timer:
         del self._delayed.pending[self]
         return True
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def abandon(self) -> None:
         """Enter the calls in the accounts as accepted and never run."""
         self._over("abandoned")
@@ -178,7 +178,7 @@ class Delayed:
         """Return the timers that have not fired, the soonest first."""
         return tuple(sorted(self.pending, key=Timer.remaining))
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def abandon(self) -> None:
         """Give up every timer that has not fired."""
         for timer in list(self.pending):

@@ -84,6 +84,7 @@ class Groups:
     Attributes:
         tally: what became of the jobs of groups that have gone.
         members: the groups that have tasks, in the order of their start.
+        nursery: where all groups live.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Groups:
         self.closing = False
         self.paused = False
         self.ended = trio_util.AsyncValue(False)  # noqa: FBT003
-        self._nursery = nursery
+        self.nursery = nursery
         self._handle_down = handle_down
         #: What starts a group, or ends a child, lends it neither its place nor its variables.
         self._context = copy_context()
@@ -113,7 +114,7 @@ class Groups:
         self._start(self._keep, group)
 
     def _start(self, fn: Callable[..., Awaitable[None]], *args: object) -> None:
-        self._context.copy().run(self._nursery.start_soon, fn, *args)
+        self._context.copy().run(self.nursery.start_soon, fn, *args)
 
     async def _keep(self, group: Group) -> None:
         """Keep a group open until it is closed. This is the task all its tasks are under."""

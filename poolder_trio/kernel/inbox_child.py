@@ -10,6 +10,7 @@ import trio
 from trio.abc import ReceiveChannel
 
 from poolder_trio.errors import WorkerCrashed
+from poolder_trio.kernel.interruption import interruption
 from poolder_trio.kernel.notes import describe
 from poolder_trio.kernel.seat import Cut
 from poolder_trio.policies.retry import Retry
@@ -148,7 +149,10 @@ class InboxChild:
         except Exception as error:  # noqa: BLE001  # `_raise`, or the cast in hand, raises it
             self._error = error
         finally:
-            self._end()
+            if interruption(sys.exc_info()[1]) is None:
+                self._end()
+            else:
+                self._ended.set()  # the nursery cancels the message in hand: it has not ended so
 
     def _raise(self) -> None:
         """Raise what the function has raised, unless that was done before."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from poolder_trio.abc import Instrument
+from poolder_trio.kernel import aside
 from poolder_trio.kernel.notes import describe, shown
 from poolder_trio.policies import checks
 
@@ -33,9 +34,12 @@ class Instruments:
         self._watching = list(instruments)
         self._log = log
 
-    @trio.lowlevel.disable_ki_protection
     def tell(self, hook: str, *args: object) -> None:
-        """Call ``hook(source, *args)`` on each instrument."""
+        """Call ``hook(source, *args)`` on each instrument, as soon as user code may run."""
+        aside.call(self._tell, hook, args)
+
+    @trio.lowlevel.disable_ki_protection
+    def _tell(self, hook: str, args: tuple[object, ...]) -> None:
         for instrument in tuple(self._watching):
             try:
                 getattr(instrument, hook)(self._source, *args)

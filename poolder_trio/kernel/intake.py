@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from poolder_trio.errors import Closed, QueueFull, TooManyRequests
-from poolder_trio.kernel import inside
+from poolder_trio.kernel import aside, inside
 from poolder_trio.kernel.waiters import Waiters
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Intake:
             else:
                 return
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def admit(self) -> None:
         """Let those who wait for room in, as far as there is room."""
         while self._waiters and self._crew.queued < self.max:
@@ -129,7 +129,7 @@ class Intake:
         if self._waiters:
             self._crew.relieve()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def shut(self) -> None:
         """Accept no more, and send those who wait for room back to where they came from."""
         self.accepting = False

@@ -9,7 +9,7 @@ import outcome
 import trio
 
 from poolder_trio.errors import JobNotDone
-from poolder_trio.kernel import inside
+from poolder_trio.kernel import aside, inside
 from poolder_trio.kernel.failure import Failure
 from poolder_trio.kernel.notes import describe
 from poolder_trio.kernel.scheduled import Task
@@ -281,7 +281,11 @@ class Job(Generic[T]):
             else:
                 self._put_first(trio.lowlevel.current_task())
             # It is woken with nothing: no frame that knows the job is in an error's traceback.
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
+            try:
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+            finally:
+                if self.waits is not None:
+                    aside.flush()
         if self.ending == "done":
             return cast("T", self.value)
         self.look()
@@ -305,7 +309,11 @@ class Job(Generic[T]):
     def _abort(self, raise_cancel: RaiseCancel) -> trio.lowlevel.Abort:
         assert self.place is not None
         caller = self._put_first(None)
-        if self.place.withdraw(self):
+        with aside.ABORT:
+            withdrawn = self.place.withdraw(self)
+        if withdrawn:
+            if self.waits is None:
+                self.waits = {}  # `answer` sees that something may have been held back
             return trio.lowlevel.Abort.SUCCEEDED
         assert isinstance(caller, trio.lowlevel.Task)
         self._put_first((caller, raise_cancel))
@@ -323,7 +331,7 @@ class Job(Generic[T]):
 
     @trio.lowlevel.enable_ki_protection
     def settle(
-        self, status: Status, error: Exception | Failure[Exception], unseen: Unseen | None = None
+        self, status: Status, error: BaseException | Failure[Any], unseen: Unseen | None = None
     ) -> None:
         """End the job without a result, and wake who waits for it.
 
@@ -336,7 +344,7 @@ class Job(Generic[T]):
         self.place = None
         self.terms = self.terms.ended
         self.ending = status
-        self.value = error if type(error) is Failure else Failure(cast("Exception", error))
+        self.value = error if type(error) is Failure else Failure(cast("BaseException", error))
         waits = self.waits
         called = _FIRST in waits if isinstance(waits, dict) else waits is not None
         self._unseen = None if called else unseen
@@ -364,7 +372,10 @@ class Job(Generic[T]):
             trio.lowlevel.reschedule(first)
         elif not isinstance(first, tuple):
             first.job_ended(self)
-        elif self.ending == "cancelled":
+        elif self.ending == "cancelled" or (
+            # Who is cancelled is not told of an interruption: it leaves the block by itself.
+            self.ending == "failed" and not isinstance(self.value.error, Exception)
+        ):
             trio.lowlevel.reschedule(first[0], outcome.capture(first[1]))
         else:
             trio.lowlevel.reschedule(first[0])

@@ -8,6 +8,7 @@ import trio
 
 from poolder_trio.errors import JobAbandoned, JobCancelled, TooManyRequests
 from poolder_trio.kernel.accounts import Tally
+from poolder_trio.kernel.failure import Failure
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.unseen import Unseen
 
@@ -57,6 +58,17 @@ class Ledger:
         self.tally.cancelled += 1
         job.settle("cancelled", JobCancelled(f"the job was cancelled while it {how}"))
         self.tell("job_dropped", job, "cancelled")
+
+    @trio.lowlevel.enable_ki_protection
+    def interrupt(self, job: Job[Any], why: BaseException) -> None:
+        """End a job whose handler raised what is no failure: those outside the block raise it, too.
+
+        In the accounts it is one of those that were cut while they ran.
+        """
+        error = Failure(why).another()
+        self.tally.cancelled += 1
+        job.settle("failed", error)
+        self.tell("job_dropped", job, "interrupted")
 
     @trio.lowlevel.enable_ki_protection
     def drop(self, item: object, rule: str, waiting: int) -> None:

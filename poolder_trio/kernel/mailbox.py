@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from poolder_trio.errors import QueueFull, TooManyRequests
+from poolder_trio.kernel import aside
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.parking import InLine, Stacked
 from poolder_trio.kernel.terms import SENT
@@ -69,7 +70,7 @@ class OnItsWay:
     def __init__(self, box: Mailbox) -> None:
         self.box = box
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def withdraw(self, job: Job[Any]) -> bool:
         """End the job; its worker will find it ended."""
         key = job.terms.key
@@ -198,7 +199,7 @@ class Mailbox:
         if refused and room.overflow == "reject":
             raise TooManyRequests(room.overflow, waited=0.0, waiting=len(room))
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def put_many_nowait(self, items: Sequence[object]) -> None:
         """Put ``items`` in, in order, with none between: room for the first is room for all.
 
@@ -354,7 +355,7 @@ class Mailbox:
         self.paused = True
         self.rearm()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def resume(self) -> None:
         """Start what waits, as far as workers are parked."""
         self.paused = False
@@ -424,7 +425,7 @@ class Mailbox:
         self.room.restore(item, trio.current_time(), key=terms.key, priority=terms.priority)
         self.rearm()
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def withdraw(self, job: Job[Any]) -> bool:
         """End a job that waits here."""
         self.room.discard(job)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import trio
 
 from poolder_trio.errors import JobCancelled
+from poolder_trio.kernel import aside
 from poolder_trio.kernel.job import Job, Place, fill, record
 from poolder_trio.kernel.terms import AWAITED, Terms
 from poolder_trio.policies.window import Batch, BatchStream
@@ -48,7 +49,7 @@ class InWindow:
         """The mailbox of the workers that serve it."""
         return self._crew.room
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def withdraw(self, job: Job[Any]) -> bool:
         """End the item."""
         self._crew.windows.discard(job, key=job.terms.key)
@@ -126,7 +127,7 @@ class Parcel(Batch[Any]):
             self.job.place.withdraw(self.job)
         return item if asked is None else asked
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def withdraw(self, job: Job[Any]) -> bool:
         """End the item if it waits. If its batch runs, that goes on, and its result is nobody's."""
         asked = cast("Asked", job)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from poolder_trio.errors import Closed, JobAbandoned, QueueFull, TooManyRequests
-from poolder_trio.kernel import inside
+from poolder_trio.kernel import aside, inside
 from poolder_trio.kernel.calls import Calls
 from poolder_trio.kernel.job import Call, Job, record
 from poolder_trio.kernel.mailbox import Parcel
@@ -271,7 +271,7 @@ class Post:
             return
         self._all_accepted(items)
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def _put_all(self, box: Mailbox, items: Sequence[object]) -> None:
         try:
             box.put_many_nowait(items)
@@ -280,7 +280,7 @@ class Post:
                 self._crew.ledger.drop(item, self._overflow, len(box.room))
             raise
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def _send_all(self, parcels: list[Parcel]) -> None:
         first, *others = parcels
         try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import trio
-
+from poolder_trio.kernel import aside
 from poolder_trio.kernel.terms import form_of, packed
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ class Pending:
         """A mailbox of the workers that serve the run."""
         return next(iter(self._schedules.crew.boxes))
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def withdraw(self, job: Job[Any]) -> bool:
         """End the run before it begins."""
         self._schedules.crew.held -= 1

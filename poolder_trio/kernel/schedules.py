@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from poolder_trio.kernel import inside
+from poolder_trio.kernel import aside, inside
 from poolder_trio.kernel.agenda import WRONG_CLOCK, Agenda
 from poolder_trio.kernel.contexts import Snapshots
 from poolder_trio.kernel.job import record
@@ -149,7 +149,7 @@ class Schedules:
         for name, trigger in triggers.items():
             self.schedule(name, trigger)
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def unschedule(self, names: list[str]) -> None:
         """Let these jobs fire no more, and cancel what runs of them, but for who asks."""
         for name in names:
@@ -233,7 +233,7 @@ class Schedules:
             self._terms = Terms(context=context, form=form)
         return self._terms
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def _forget(self, entry: Scheduled) -> None:
         self._agenda(entry).drop(entry)
         self._overdue.pop(entry, None)
@@ -370,7 +370,7 @@ class Schedules:
 
     # -- what becomes of a firing
 
-    @trio.lowlevel.enable_ki_protection
+    @aside.whole
     def fire(self, entry: Scheduled) -> None:
         """Fire a job now; when it fires next stays as it is."""
         self._fire(entry, trio.current_time() if entry.anchor is not None else self._time())

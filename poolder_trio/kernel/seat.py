@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 import trio
 
 from poolder_trio.errors import JobHalted, JobTimeout, WorkerCrashed
+from poolder_trio.kernel import aside
 from poolder_trio.kernel.backoff import BackOff
 from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.notes import add_note, describe, set_context
@@ -230,6 +231,7 @@ class Seat:
         self.cut(Cut.CANCEL)
         return False
 
+    @trio.lowlevel.enable_ki_protection
     async def serve(self) -> None:
         """Run jobs until the seat is left."""
         again: tuple[Job[Any], Exception] | None = None
@@ -482,7 +484,6 @@ class Seat:
         verdict: object = None
         if trio.current_effective_deadline() == -math.inf:
             # The worker is cancelled: this is what a clean-up raised, and there is no next try.
-            self._let_go(job)
             self._give_up(job, error, halted=False)
             return False
         try:
@@ -496,11 +497,9 @@ class Seat:
                 set_context(second, error)
             error = second
         if self._cut is Cut.CANCEL:
-            self._let_go(job)
-            crew.ledger.cancel(job, "ran")
+            self._take_back(job)
             return False
         if wait is None:
-            self._let_go(job)
             self._give_up(job, error, halted=verdict is HALT)
             return False
         crew.ledger.tell("job_retried", job, error, wait)
@@ -565,17 +564,28 @@ class Seat:
 
     def _give_up(self, job: Job[Any], error: Exception, *, halted: bool) -> None:
         """Tell the failure's one owner: nobody if it is handled, the caller, or the crew."""
+        # While the job is in hand: what describes it is user code, and Ctrl-C may come.
         where = f"job {describe(job.subject)} on {self.name}, attempt {job.attempt}"
         attempts = self.worker.retry.attempts
         add_note(error, f"{where} of {attempts}")
         if halted:
             halt = JobHalted(f"{where}: halted by handle_error")
             halt.__cause__ = error
-            self.crew.ledger.fail(job, halt, "halted")
+            self._fail(job, halt, "halted")
             return
-        self.crew.ledger.fail(job, error)
+        self._fail(job, error)
         if not job.terms.awaited:
             raise error
+
+    @aside.whole
+    def _fail(self, job: Job[Any], error: Exception, status: Status = "failed") -> None:
+        self._let_go(job)
+        self.crew.ledger.fail(job, error, status)
+
+    @aside.whole
+    def _take_back(self, job: Job[Any]) -> None:
+        self._let_go(job)
+        self.crew.ledger.cancel(job, "ran")
 
     def _after_cut(self, clean_up: Exception | None) -> tuple[Job[Any], Exception] | None:
         """Settle the job that was cut, or return it with its error if it may be tried again.
@@ -593,9 +603,8 @@ class Seat:
             )
             error.__cause__ = clean_up
             return job, error
-        self._let_go(job)
         if clean_up is None:
-            self.crew.ledger.cancel(job, "ran")
+            self._take_back(job)
         else:
             self._give_up(job, clean_up, halted=False)
         return None
@@ -607,12 +616,12 @@ class Seat:
         if not self.busy:
             return
         item = self.item
-        self._let_go(item)
         if type(item) is Job and item.place is self:
             crash = WorkerCrashed(f"{self.name} was ended under job {describe(item.subject)}")
             crash.__cause__ = error
-            self.crew.ledger.fail(item, crash)
+            self._fail(item, crash)
         else:
+            self._let_go(item)
             self.crew.tally.failed += 1
 
     def in_hand(self) -> str:
@@ -626,17 +635,23 @@ class Seat:
         if item is not NOTHING:
             self.box.give_back(item)
 
-    @trio.lowlevel.enable_ki_protection
-    def cut_off(self) -> None:
-        """Settle the job in hand, if there is one: the worker ended in the middle of it."""
+    @aside.whole
+    def cut_off(self, why: BaseException | None = None) -> None:
+        """Settle the job in hand, if there is one: the worker ended in the middle of it.
+
+        Args:
+            why: what its handler raised, if that is no failure and no cancellation.
+        """
         if not self.busy:
             return
         item = self.item
         self._let_go(item)
-        if type(item) is Job and item.place is self:
+        if type(item) is not Job or item.place is not self:
+            self.crew.tally.cancelled += 1
+        elif why is None:
             self.crew.ledger.cancel(item, "ran")
         else:
-            self.crew.tally.cancelled += 1
+            self.crew.ledger.interrupt(item, why)
 
 
 @trio.lowlevel.disable_ki_protection

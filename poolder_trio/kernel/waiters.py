@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import outcome
 import trio
 
+from poolder_trio.kernel import aside
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,9 +33,14 @@ async def parked(
     enter(task)
 
     def abort(_: object) -> trio.lowlevel.Abort:
-        return trio.lowlevel.Abort.SUCCEEDED if leave(task) else trio.lowlevel.Abort.FAILED
+        with aside.ABORT:
+            left = leave(task)
+        return trio.lowlevel.Abort.SUCCEEDED if left else trio.lowlevel.Abort.FAILED
 
-    return await trio.lowlevel.wait_task_rescheduled(abort)
+    try:
+        return await trio.lowlevel.wait_task_rescheduled(abort)
+    finally:
+        aside.flush()
 
 
 def _nothing() -> None:
