@@ -56,8 +56,6 @@ if TYPE_CHECKING:
 else:
     S, M, R = map(TypeVar, "SMR")
 
-#: Seconds that a backend which users bring may take for a store whose handler was cancelled.
-PATIENCE = 30.0
 _HANDLERS = ("handle_call", "handle_cast", "handle_info", "handle_continue")
 
 
@@ -352,7 +350,7 @@ class GenPool(Service, Generic[S, M, R]):
             self._state,
             f"the state of {self._title}",
             alone=isinstance(self._state, MemoryState),
-            patience=math.inf if ours else PATIENCE,
+            bounded=ours,
             encode=self._state.encode if isinstance(self._state, Opened) else None,
         )
         transactions = Transactions(shared, self._callbacks.losses)

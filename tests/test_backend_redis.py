@@ -11,9 +11,11 @@ import pytest
 import trio
 from exceptiongroup import BaseExceptionGroup
 
-from poolder_trio import RedisState
+from poolder_trio import GenPool, RedisState
 from poolder_trio.backends import redis, redis_url
+from poolder_trio.backends.line import Line
 from poolder_trio.backends.redis_url import Server
+from poolder_trio.kernel import shared_state
 
 server = pytest.mark.server
 
@@ -31,7 +33,8 @@ def own_server(make_redis):
 
 
 def seconds(monkeypatch, patience):
-    monkeypatch.setattr(redis, "PATIENCE", patience)
+    monkeypatch.setattr(Line, "PATIENCE", patience)
+    monkeypatch.setattr(shared_state, "PATIENCE", patience)
 
 
 # -- the server goes away
@@ -106,17 +109,87 @@ async def test_whoever_is_cancelled_while_the_server_is_silent_leaves_in_time(
             try:
                 with pytest.raises(BaseExceptionGroup) as caught:
                     async with trio.open_nursery() as nursery:
-                        nursery.start_soon(state.load)
+                        nursery.start_soon(state.store, "doubtful", 7)
                         await trio.sleep(0.05)
                         nursery.start_soon(state.load)
+                        nursery.start_soon(state.store, "never", 1)
                         await trio.sleep(0.05)
                         nursery.cancel_scope.cancel()
-                # The first was on its way, and hears in the end; the second waited, and left.
+                # The first was on its way, and hears in the end; the others waited, and left.
                 assert [type(error) for error in caught.value.exceptions] == [TimeoutError]
             finally:
                 own_server.process.send_signal(signal.SIGCONT)
             seconds(monkeypatch, 10)
             assert await state.load() == ("state", 1)
+
+
+@server
+async def test_who_waits_for_a_silent_server_waits_for_the_patience_once(
+    own_server, key, monkeypatch
+):
+    """A call and, behind it, those that wait for its connection and then for a new one."""
+    with trio.fail_after(60):
+        async with RedisState(own_server.url, key).open() as state:
+            assert await state.store("state", 0)
+            seconds(monkeypatch, 2.0)
+            own_server.process.send_signal(signal.SIGSTOP)
+            took = []
+
+            async def store(version):
+                begun = trio.current_time()
+                with pytest.raises(TimeoutError):
+                    await state.store("next", version)
+                took.append(trio.current_time() - begun)
+
+            try:
+                async with trio.open_nursery() as nursery:
+                    for version in range(1, 5):
+                        nursery.start_soon(store, version)
+                        await trio.sleep(0.2)
+            finally:
+                own_server.process.send_signal(signal.SIGCONT)
+            assert len(took) == 4
+            assert all(1.9 < each < 3.0 for each in took), took
+
+
+@server
+@pytest.mark.parametrize("leaves", ["the caller", "the block"])
+async def test_a_silent_server_holds_who_is_cancelled_for_the_patience_once(
+    own_server, key, monkeypatch, leaves
+):
+    class Counter(GenPool):
+        async def init(self):
+            return 0
+
+        async def handle_call(self, request, state):
+            return state, state + request
+
+    with trio.fail_after(60):
+        begun = trio.current_time()
+        with trio.move_on_after(1.2 if leaves == "the block" else 60) as scope:
+            async with Counter(backend=RedisState(own_server.url, key), pool_size=4) as pool:
+                await pool.call(1)
+                seconds(monkeypatch, 2.0)
+                own_server.process.send_signal(signal.SIGSTOP)
+                begun = trio.current_time()
+                scope.deadline = min(scope.deadline, begun + 0.2)
+                try:
+                    with trio.move_on_after(0.2):
+                        async with trio.open_nursery() as nursery:
+                            for _ in range(8):
+                                nursery.start_soon(pool.call, 1)
+                                await trio.sleep(0.01)
+                except BaseExceptionGroup as group:
+                    assert group.split(TimeoutError)[1] is None  # noqa: PT017
+                finally:
+                    took = trio.current_time() - begun
+                    if leaves == "the caller":
+                        own_server.process.send_signal(signal.SIGCONT)
+                        seconds(monkeypatch, 10)
+        if leaves == "the block":
+            took = trio.current_time() - begun
+            own_server.process.send_signal(signal.SIGCONT)
+        assert took < 3.5
 
 
 @server
@@ -273,6 +346,34 @@ async def test_a_password_is_needed_checked_and_never_shown(make_redis, key, cap
         "redis://:hush@host:port",
         "redis://[hush",
         "unix://",
+        # Read without a look, these are other databases or options than whoever wrote them meant.
+        "redis://:hush@host/prod",
+        "redis://:hush@host/1x",
+        "redis://:hush@host/1/2",
+        "redis://:hush@host//1",
+        "redis://:hush@host/-1",
+        "redis://:hush@host/+1",
+        "redis://:hush@host/1_0",
+        "redis://:hush@host/\u0661",
+        "redis://:hush@host/1%20",
+        "redis://:hush@host/1\n2",
+        "redis://:hush@host\t/1",
+        "redis://:hush@host/1 ",
+        "redis://:hush@host/1#2",
+        "redis://:hush@host/1?db=2",
+        "redis://:hush@host?db=prod",
+        "redis://:hush@host?db=",
+        "redis://:hush@host?db=1&db=2",
+        "redis://:hush@host?database=1",
+        "redis://:hush@host?DB=1",
+        "redis://:hush@host?1",
+        "redis://:hush@host?max_connections=9",
+        "redis://:hush@host?connect_timeout=soon",
+        "redis://:hush@host?connect_timeout=nan",
+        "redis://:hush@host?ssl_cert_reqs=none",
+        "redis://:hush@host:0",
+        "unix://:hush@run/redis.sock",
+        "unix://:hush@/run/redis.sock?db=prod",
     ],
 )
 def test_a_url_that_is_none_is_refused_and_not_shown(url):
@@ -280,6 +381,23 @@ def test_a_url_that_is_none_is_refused_and_not_shown(url):
         RedisState(url, "key")
     assert "hush" not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("redis://host", "host:6379"),
+        ("redis://host/", "host:6379"),
+        ("redis://host/12", "host:6379/12"),
+        ("redis://host/12/", "host:6379/12"),
+        ("redis://host:1?db=3&connect_timeout=2.5&client_name=me", "host:1/3"),
+        ("rediss://[::1]/1?ssl_cert_reqs=none", "::1:6379/1"),
+        ("unix:///run/r.sock?db=3", "/run/r.sock"),
+    ],
+)
+def test_a_url_says_which_server_and_which_database(url, where):
+    assert str(Server.of(url)) == f"Redis at {where}"
+    assert repr(RedisState(url, "k")) == f"RedisState('k', Redis at {where})"
 
 
 def test_options_of_the_wrong_type_are_refused():

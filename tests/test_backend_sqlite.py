@@ -1,8 +1,10 @@
 """A state in a file: durable when answered, committed in groups, and careful with files."""
 
 import gc
+import os
 import signal
 import sqlite3
+import stat
 import sys
 import time
 from contextlib import closing
@@ -13,7 +15,8 @@ import pytest
 import trio
 
 from poolder_trio import SQLiteState
-from poolder_trio.backends import sqlite, sqlite_file
+from poolder_trio.backends import sqlite_file
+from poolder_trio.backends.line import Line
 from poolder_trio.backends.sqlite_file import APPLICATION_ID, StateFile
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -104,9 +107,9 @@ def transactions(monkeypatch):
     sizes = []
     settle = StateFile.settle
 
-    def counting(self, asks):
+    def counting(self, asks, seconds):
         sizes.append(len(asks))
-        return settle(self, asks)
+        return settle(self, asks, seconds)
 
     monkeypatch.setattr(StateFile, "settle", counting)
     return sizes
@@ -255,8 +258,7 @@ async def test_an_empty_file_or_database_becomes_one(path):
 
 
 async def test_a_file_that_others_keep_locked_is_told_and_works_afterwards(path, monkeypatch):
-    for module in (sqlite, sqlite_file):
-        monkeypatch.setattr(module, "PATIENCE", 0.1)
+    monkeypatch.setattr(Line, "PATIENCE", 0.1)
     async with SQLiteState(path).open() as state:
         assert await state.store("state", 0)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -296,6 +298,121 @@ async def test_many_make_the_same_new_file_at_once(path):
                 nursery.start_soon(described.store, number, 0)
     for number in range(20):
         assert await SQLiteState(path, key=str(number)).load() == (number, 1)
+
+
+# -- a path is a path
+
+
+@pytest.mark.parametrize(
+    "name", ["file:state.db?mode=memory", "file:state.db", "file::memory:?cache=shared", "a?b#c%20"]
+)
+async def test_a_path_is_taken_as_it_is_and_never_for_a_uri(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for path in (name, Path(name)):
+        assert await SQLiteState(path, key=repr(path)).store("state", 0)
+        assert await SQLiteState(path, key=repr(path)).load() == ("state", 1)
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no such modes")
+async def test_a_new_file_and_those_beside_it_are_for_their_owner_alone(path):
+    def modes():
+        return {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+
+    before = os.umask(0)
+    try:
+        async with SQLiteState(path).open() as state:
+            assert await state.store("state", 0)
+            assert modes() == {path.name + end: 0o600 for end in ("", "-wal", "-shm")}
+        assert modes() == {path.name: 0o600}
+        path.chmod(0o640)  # whoever wants others to read it says so, and is left alone
+        assert await SQLiteState(path).store("next", 1)
+        assert modes() == {path.name: 0o640}
+        link = path.with_name("link")
+        link.symlink_to(path.with_name("target"))
+        assert await SQLiteState(link).store("state", 0)
+        assert modes()["target"] == 0o600
+    finally:
+        os.umask(before)
+
+
+# -- files that were made to be read for ever
+
+_MARK = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;"
+_ENDLESS = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i FROM n) SELECT"
+_OURS = sqlite_file._TABLE
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"CREATE VIEW state AS {_ENDLESS} 'x' AS key, i AS version, x'' AS data FROM n",
+        f"CREATE VIEW State AS {_ENDLESS} 'x' AS key, i AS version, x'' AS data FROM n",
+        (
+            f"{_OURS}; CREATE TRIGGER forever AFTER INSERT ON state "
+            f"BEGIN INSERT INTO state {_ENDLESS} i, i, x'' FROM n; END"
+        ),
+        f"{_OURS}; CREATE VIEW other AS {_ENDLESS} i FROM n",
+        f"{_OURS}; CREATE TABLE other (a, CHECK (length(zeroblob(a)) > 0))",
+        f"{_OURS}; CREATE INDEX slow ON state (length(zeroblob(900000000)))",
+        (
+            "CREATE TABLE state (key TEXT PRIMARY KEY, version INTEGER NOT NULL, "
+            "data BLOB GENERATED ALWAYS AS (zeroblob(900000000)))"
+        ),
+        "CREATE TABLE state (key, version, data)",
+        "CREATE TABLE other (a)",
+        "SELECT 1",
+    ],
+)
+async def test_a_marked_file_with_anything_but_our_table_is_not_read(path, sql):
+    with closing(sqlite3.connect(path)) as other:
+        other.executescript(f"{_MARK} {sql}")
+    with trio.fail_after(5):
+        await refuses(path, ValueError, "not the one table that poolder_trio makes")
+
+
+async def test_what_sqlite_itself_adds_is_ours(path):
+    assert await SQLiteState(path).store("state", 0)
+    with closing(sqlite3.connect(path)) as other:
+        other.executescript("ANALYZE; VACUUM")
+    assert await SQLiteState(path).store("next", 1)
+
+
+# -- ten seconds in all
+
+
+async def test_opening_a_locked_file_takes_the_patience_once(path, monkeypatch):
+    monkeypatch.setattr(Line, "PATIENCE", 1.5)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError, match=r"locked by others for 1\.5 s"):
+            await SQLiteState(path).load()
+        assert 1.4 < time.monotonic() - begun < 2.5
+        other.execute("ROLLBACK")
+
+
+async def test_what_a_store_waits_in_line_counts_for_its_patience(path, monkeypatch):
+    monkeypatch.setattr(Line, "PATIENCE", 1.5)
+    async with SQLiteState(path).open() as state:
+        assert await state.store("state", 0)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            took = []
+
+            async def store():
+                begun = time.monotonic()
+                with pytest.raises(TimeoutError):
+                    await state.store("next", 1)
+                took.append(time.monotonic() - begun)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(store)
+                await trio.sleep(0.1)
+                nursery.start_soon(store)  # the first is under way: this one waits in line
+            other.execute("ROLLBACK")
+        assert len(took) == 2
+        assert max(took) < 2.5
 
 
 # -- options

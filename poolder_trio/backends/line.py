@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import attrs
 import outcome
 import trio
 
 from poolder_trio.errors import Closed
+from poolder_trio.kernel.shared_state import PATIENCE
 from poolder_trio.kernel.waiters import parked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
 #: Of a load: the bytes and their version, 0 if there are none. Of a store: whether it was done.
 Answer = tuple[bytes, int] | bool
@@ -22,10 +23,16 @@ Answer = tuple[bytes, int] | bool
 
 @attrs.define(eq=False)
 class Ask:
-    """A call: to store ``data`` over the version ``expected``, or to load if that is ``None``."""
+    """A call: to store ``data`` over the version ``expected``, or to load if that is ``None``.
+
+    Attributes:
+        since: when it began to wait, by the clock of its line.
+        task: who waits; ``None``: nobody any more.
+    """
 
     expected: int | None = None
     data: bytes = b""
+    since: float = 0.0
     task: trio.lowlevel.Task | None = None
 
 
@@ -48,14 +55,19 @@ def settle(data: bytes, version: int, asks: Sequence[Ask]) -> tuple[list[Answer]
 
 
 class Line:
-    """Where calls wait. One that is cancelled leaves, until it is taken; then it is answered.
+    """Where calls wait. A store that is cancelled leaves, until it is taken; then it is answered.
 
     Args:
         where: what is asked of, for messages.
+        clock: the clock by which what serves it is bounded, in seconds.
     """
 
-    def __init__(self, where: str) -> None:
+    #: Seconds within which a call is answered, from when it began to wait: a cancelled one as well.
+    PATIENCE: ClassVar[float] = PATIENCE
+
+    def __init__(self, where: str, clock: Callable[[], float]) -> None:
         self.where = where
+        self._clock = clock
         self._waiting: dict[Ask, None] = {}
         self._attendant = trio.lowlevel.ParkingLot()
         self._closed = False
@@ -68,15 +80,17 @@ class Line:
             raise self._refusal()
 
         def enter(task: trio.lowlevel.Task) -> None:
-            ask.task = task
+            ask.task, ask.since = task, self._clock()
             self._waiting[ask] = None
             self._attendant.unpark()
 
         def leave(_: trio.lowlevel.Task) -> bool:
-            # What is taken may be done already, and soon is or is not: who asked has to know.
-            if ask not in self._waiting:
+            # A store that is taken may be done already, and soon is or is not: who asked has to
+            # know. A load is of no use to who is cancelled.
+            if ask not in self._waiting and ask.expected is not None:
                 return False
-            del self._waiting[ask]
+            self._waiting.pop(ask, None)
+            ask.task = None
             return True
 
         return cast("Answer", await parked(enter, leave))
@@ -101,19 +115,37 @@ class Line:
             del self._waiting[ask]
         return taken
 
+    def left(self, asks: Iterable[Ask] | None = None) -> float:
+        """Return the seconds left for the first of ``asks``; of those that wait, if not given.
+
+        What they have waited in line, and for others, counts: the patience is one total.
+        """
+        first = next(iter(self._waiting if asks is None else asks), None)
+        waited = 0.0 if first is None else self._clock() - first.since
+        return max(0.0, self.PATIENCE - waited)
+
+    @trio.lowlevel.enable_ki_protection
+    def take_overdue(self) -> list[Ask]:
+        """Take those that have waited for too long."""
+        now = self._clock()
+        taken = [ask for ask in self._waiting if now - ask.since >= self.PATIENCE]
+        for ask in taken:
+            del self._waiting[ask]
+        return taken
+
     @trio.lowlevel.enable_ki_protection
     def answer(self, asks: Sequence[Ask], answers: Sequence[Answer]) -> None:
         """Give each call that was taken its answer."""
         for ask, answer in zip(asks, answers, strict=True):
-            assert ask.task is not None
-            trio.lowlevel.reschedule(ask.task, outcome.Value(answer))
+            if ask.task is not None:
+                trio.lowlevel.reschedule(ask.task, outcome.Value(answer))
 
     @trio.lowlevel.enable_ki_protection
     def fail(self, asks: Sequence[Ask], error: Callable[[], Exception]) -> None:
         """Make each call that was taken raise an ``error()`` of its own."""
         for ask in asks:
-            assert ask.task is not None
-            trio.lowlevel.reschedule(ask.task, outcome.Error(error()))
+            if ask.task is not None:
+                trio.lowlevel.reschedule(ask.task, outcome.Error(error()))
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:

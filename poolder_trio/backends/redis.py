@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisState"]
 
-#: Seconds within which Redis has to answer, or to take a connection: they bound a cancelled call.
-PATIENCE = 10.0
 #: How much one script is given to do, as nothing else runs in Redis meanwhile. One store may be
 #: larger.
 MOST, MOST_BYTES = 100, 1 << 20
@@ -126,7 +124,7 @@ class RedisState(Described):
         """Open it. A call waits for the connection, which is made for the first one."""
         refuse_simulated(self, "MemoryState()")
         server = Server.of(self.url)
-        line = Line(f"the state {self.key!r} in {server}")
+        line = Line(f"the state {self.key!r} in {server}", trio.current_time)
         async with attended(line, _Attendant(self.url, server, self.key, line).attend):
             yield Opened(line, self.codec)
 
@@ -150,20 +148,23 @@ class _Attendant:
             try:
                 await self._serve()
             except Exception as error:  # noqa: BLE001  # those who wait raise it
-                self.line.fail(self.line.take(), partial(_told, error, self.line.where))
+                # That one has waited for too long says little to who has just come.
+                too_slow = isinstance(error, trio.TooSlowError)
+                asks = self.line.take_overdue() if too_slow else self.line.take()
+                self.line.fail(asks, partial(_told, error, self.line.where))
 
     async def _serve(self) -> None:
         """Serve over one connection, until the line is closed or the connection is of no use."""
         from coredis import ConnectionPool  # noqa: PLC0415  # an extra
 
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(self.line.left()):
             # Where nobody is there, coredis would leave streams behind that are never closed.
             await self.server.reach()
         failure: Exception | None = None
         pool = ConnectionPool.from_url(self.url, decode_components=True, max_connections=1)
         async with pool:  # what leaves it does so in a group
             try:
-                connection = await _connection(pool)
+                connection = await _connection(pool, self.line.left())
             except Exception as error:  # noqa: BLE001  # raised below
                 failure = error
             else:
@@ -177,7 +178,7 @@ class _Attendant:
         while await self.line.some() and connection.usable:
             asks = self.line.take(MOST, MOST_BYTES)
             try:
-                with trio.fail_after(PATIENCE):
+                with trio.fail_after(self.line.left(asks)):
                     answers = await self._run(connection, asks)
             except Exception as error:  # noqa: BLE001  # those who asked raise it
                 self.line.fail(asks, partial(_told, error, self.line.where, sent=True))
@@ -199,8 +200,8 @@ class _Attendant:
         return [_answer(each) for each in cast("list[object]", reply)]
 
 
-async def _connection(pool: ConnectionPool[Any]) -> BaseConnection:
-    scope = trio.CancelScope(deadline=trio.current_time() + PATIENCE)
+async def _connection(pool: ConnectionPool[Any], seconds: float) -> BaseConnection:
+    scope = trio.CancelScope(deadline=trio.current_time() + seconds)
     try:
         with scope:
             return cast("BaseConnection", await pool.get_connection())
@@ -228,7 +229,7 @@ def _told(error: Exception, where: str, *, sent: bool = False) -> Exception:
     elif isinstance(error, (redis.AuthenticationError, redis.AuthorizationError)):
         told = PermissionError(f"{where} is refused: {error}")
     elif isinstance(error, (trio.TooSlowError, TimeoutError)):
-        told = TimeoutError(f"{where} has not answered for {PATIENCE:g} s{doubt}")
+        told = TimeoutError(f"{where} has not answered for {Line.PATIENCE:g} s{doubt}")
     elif isinstance(error, (redis.ConnectionError, OSError)):
         told = ConnectionError(f"{where} can't be reached: {error}{doubt}")
     elif isinstance(error, redis.RedisError) and str(error).startswith("FOREIGN "):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+import time
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import trio
 from poolder_trio.backends.codec import CODEC, JSONCodec
 from poolder_trio.backends.described import Described, Opened
 from poolder_trio.backends.line import Line, attended
-from poolder_trio.backends.sqlite_file import PATIENCE, StateFile
+from poolder_trio.backends.sqlite_file import StateFile
 from poolder_trio.kernel.simulated import refuse_simulated
 from poolder_trio.policies.checks import Check, instance_of
 
@@ -63,12 +64,13 @@ class SQLiteState(Described):
     async def open(self) -> AsyncGenerator[Opened]:
         """Open the file. Its connection, and the thread that uses it, serve this opening alone."""
         refuse_simulated(self, "MemoryState()")
-        line = Line(f"the state {self.key!r} in {os.fspath(self.path)}")
+        # Threads wait by the machine's clock, whatever Trio's is.
+        line = Line(f"the state {self.key!r} in {os.fspath(self.path)}", time.monotonic)
         # Trio's default limiter is shared by all of a program: a state would wait for strangers.
         in_thread = partial(trio.to_thread.run_sync, limiter=trio.CapacityLimiter(math.inf))
         try:
             file = await in_thread(StateFile, Path(self.path), self.key)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise _told(error, line.where) from error
 
         async def attend() -> None:
@@ -76,7 +78,7 @@ class SQLiteState(Described):
                 asks = line.take()
                 try:
                     # A thread can't be cut: it is SQLite's patience with others that ends it.
-                    answers = await in_thread(file.settle, asks)
+                    answers = await in_thread(file.settle, asks, line.left(asks))
                 except Exception as error:  # noqa: BLE001  # those who asked raise it
                     line.fail(asks, partial(_told, error, line.where))
                 else:
@@ -95,9 +97,11 @@ def _told(error: Exception, where: str) -> Exception:
     told: Exception
     if isinstance(error, sqlite3.OperationalError):
         if "locked" in str(error):
-            told = TimeoutError(f"{where} was locked by others for {PATIENCE:g} s")
+            told = TimeoutError(f"{where} was locked by others for {Line.PATIENCE:g} s")
         else:
             told = OSError(f"{where} can't be used: {error}")
+    elif isinstance(error, OSError):
+        told = OSError(f"{where} can't be used: {error}")
     elif isinstance(error, sqlite3.Error):
         told = ValueError(f"{where} can't be used, and is left as it is: {error}")
     else:

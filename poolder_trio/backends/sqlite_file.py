@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poolder_trio.backends.line import settle
+from poolder_trio.backends.line import Line, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 #: What marks a file as ours, in SQLite's own header: "ptst", and the layout of its tables.
 APPLICATION_ID = int.from_bytes(b"ptst", "big")
 LAYOUT = 1
-#: Seconds that a call waits for other processes to finish theirs: this bounds a cancelled one.
-PATIENCE = 10.0
 
 _SMALLEST = 512  # bytes, of a page
 _TABLE = "CREATE TABLE state (key TEXT PRIMARY KEY, version INTEGER NOT NULL, data BLOB NOT NULL)"
@@ -28,6 +27,10 @@ _STORE = (
     "INSERT INTO state VALUES (?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET version = excluded.version, data = excluded.data"
 )
+
+
+#: Held while a file is made: to close it releases what this process has locked of it since.
+_making = threading.Lock()
 
 
 class Unfit(sqlite3.DatabaseError):
@@ -43,21 +46,31 @@ class StateFile:
 
     def __init__(self, path: Path, key: str) -> None:
         self._key = key
-        _inspect(path)
+        # In full: as a relative path, SQLite may take "file:..." for a URI.
+        place = Path(os.path.abspath(path))  # noqa: PTH100  # resolves no links
+        until = time.monotonic() + Line.PATIENCE
+        _inspect(place)
+        _make(place)
         self._connection = sqlite3.connect(
-            path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            place, timeout=_left(until), isolation_level=None, check_same_thread=False
         )
         with ExitStack() as stack:
             stack.callback(self._connection.close)
-            self._prepare()
+            self._prepare(until)
             stack.pop_all()
 
     def close(self) -> None:
         """Close it."""
         self._connection.close()
 
-    def settle(self, asks: Sequence[Ask]) -> list[Answer]:
-        """Return the answers to ``asks`` after one transaction for all of them."""
+    def settle(self, asks: Sequence[Ask], seconds: float) -> list[Answer]:
+        """Return the answers to ``asks`` after one transaction for all of them.
+
+        Args:
+            asks: what is asked, in order.
+            seconds: how long to wait for other processes to finish theirs.
+        """
+        self._wait_at_most(seconds)
         if all(ask.expected is None for ask in asks):
             return settle(*self._held(), asks)[0]
 
@@ -69,6 +82,9 @@ class StateFile:
             return answers
 
         return self._alone(decide)
+
+    def _wait_at_most(self, seconds: float) -> None:
+        self._connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
     def _held(self) -> tuple[bytes, int]:
         found = self._connection.execute(
@@ -92,10 +108,11 @@ class StateFile:
                 execute("ROLLBACK")
         return result
 
-    def _prepare(self) -> None:
+    def _prepare(self, until: float) -> None:
         if _is_new(self._connection):
+            self._wait_at_most(_left(until))
             self._alone(self._lay_out)
-        self._use_wal()
+        self._use_wal(until)
         # In WAL mode NORMAL would leave the last commits to chance when the power fails.
         self._connection.execute("PRAGMA synchronous = FULL")
 
@@ -106,11 +123,11 @@ class StateFile:
             self._connection.execute(f"PRAGMA user_version = {LAYOUT}")
         return []
 
-    def _use_wal(self) -> None:
+    def _use_wal(self, until: float) -> None:
         """Change to WAL mode, in which readers and a writer do not wait for one another."""
         # SQLite does not wait here for others who open the new file as well.
-        until = time.monotonic() + PATIENCE
         while True:
+            self._wait_at_most(_left(until))
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
@@ -119,6 +136,11 @@ class StateFile:
                 time.sleep(0.01)
             else:
                 return
+
+
+def _left(until: float) -> float:
+    """Return the seconds to ``until``: however often SQLite is asked, they are one total."""
+    return max(0.0, until - time.monotonic())
 
 
 def _inspect(path: Path) -> None:
@@ -136,12 +158,23 @@ def _inspect(path: Path) -> None:
         return
     if size < _SMALLEST:  # SQLite takes such a file for a new one
         raise Unfit("file is not a database")
-    uri = f"{Path(os.path.abspath(path)).as_uri()}?mode=ro"  # noqa: PTH100  # resolves no links
-    with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE)) as connection:
+    with closing(
+        sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=Line.PATIENCE)
+    ) as connection:
         if not _is_new(connection):
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise Unfit(found)
+
+
+def _make(path: Path) -> None:
+    """Make a file for its owner alone, if there is none. SQLite makes those beside it alike.
+
+    Where it can't be made, it is SQLite that says so when it opens it.
+    """
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    with _making, suppress(OSError):
+        os.close(os.open(path.resolve(), flags, 0o600))
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
@@ -159,6 +192,11 @@ def _is_new(connection: sqlite3.Connection) -> bool:
             connection.execute("ROLLBACK")
     mark, layout = value("PRAGMA application_id"), value("PRAGMA user_version")
     if (mark, layout) == (APPLICATION_ID, LAYOUT):
+        # Under the name of the table may be a view without an end, or one that has triggers. Names
+        # that begin like this are SQLite's own.
+        made = "SELECT type, name, sql FROM sqlite_master WHERE substr(name, 1, 7) <> 'sqlite_'"
+        if connection.execute(made).fetchmany(2) != [("table", "state", _TABLE)]:
+            raise Unfit("what it holds is not the one table that poolder_trio makes")
         return False
     if mark == APPLICATION_ID:
         raise Unfit(f"its layout is {layout}, and this version of poolder_trio knows {LAYOUT}")

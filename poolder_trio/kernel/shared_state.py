@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
+#: Seconds that a change may take to be stored, all in all: they bound who is cancelled meanwhile.
+PATIENCE = 10.0
+
 
 class Group:
     """Changes that are stored by one store, or thrown away together.
@@ -69,7 +72,7 @@ class SharedState(Generic[S]):
         backend: where it is stored.
         where: what messages call it.
         alone: whether nobody else can change what is stored.
-        patience: seconds that a store may take; ``math.inf`` where the backend itself sees to it.
+        bounded: whether the backend itself ends each call in time.
         encode: turns a state to bytes, where the backend keeps it as such.
 
     Attributes:
@@ -85,7 +88,7 @@ class SharedState(Generic[S]):
         where: str,
         *,
         alone: bool,
-        patience: float = math.inf,
+        bounded: bool,
         encode: Callable[[object], bytes] | None = None,
     ) -> None:
         self._encode = encode
@@ -96,7 +99,7 @@ class SharedState(Generic[S]):
         self._backend = backend
         self._where = where
         self._alone = alone
-        self._patience = patience
+        self._patience = math.inf if bounded else PATIENCE
         self._known = False
         self.revision = 0
         self.epoch = 0
@@ -232,11 +235,12 @@ class SharedState(Generic[S]):
     async def _store(self, group: Group) -> None:
         """Store what ``group`` is for. Its turn has come: what was before it is stored."""
         self._pending.remove(group)
+        until = trio.current_time() + PATIENCE
         before = self._version
         try:
             stored = await self._backend.store(group.state, before)
         except Exception as error:  # noqa: BLE001  # those who wait for it raise it
-            await self._failed(group, error)
+            await self._failed(group, error, until)
         else:
             group.verdict = stored
             if stored:
@@ -253,18 +257,20 @@ class SharedState(Generic[S]):
             self._newest = None
             self.settled = self._alone
 
-    async def _failed(self, group: Group, error: Exception) -> None:
-        """Find out whose fault it was that a store failed."""
+    async def _failed(self, group: Group, error: Exception, until: float) -> None:
+        """Find out whose fault it was that a store failed, if that is known by ``until``."""
+        verdict: bool | Exception = error
         try:
-            _, version = await self._backend.load()
-        except Exception:  # noqa: BLE001  # the first error says more
-            version = -1
-        if group.size > 1 and version == self._version:
-            # One of several can't be stored, say, and nothing was. Each is tried alone.
-            group.verdict, self._apart = False, True
-        else:
-            group.verdict = Failure(error)
-        self._forget()
+            with trio.CancelScope(deadline=until):
+                _, version = await self._backend.load()
+                if group.size > 1 and version == self._version:
+                    # One of several can't be stored, say, and nothing was. Each is tried alone.
+                    verdict, self._apart = False, True
+        except Exception:  # noqa: BLE001, S110  # the first error says more
+            pass
+        finally:
+            group.verdict = verdict if isinstance(verdict, bool) else Failure(verdict)
+            self._forget()
 
     @trio.lowlevel.enable_ki_protection
     def _forget(self) -> None:
