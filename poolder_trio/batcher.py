@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import AsyncExitStack
+import sys
 from functools import partial
 from typing import (
     TYPE_CHECKING,
@@ -31,6 +31,7 @@ from poolder_trio.kernel.parcel import Asked, Parcel
 from poolder_trio.kernel.runner import check_function
 from poolder_trio.kernel.seat import Woken
 from poolder_trio.kernel.service import Service
+from poolder_trio.kernel.stack import Stack
 from poolder_trio.kernel.terms import Terms
 from poolder_trio.policies import checks
 from poolder_trio.policies.queues import Queue
@@ -39,8 +40,13 @@ from poolder_trio.policies.retry import Retry
 from poolder_trio.policies.slices import SLICES
 from poolder_trio.policies.window import Windows
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+    from contextlib import AsyncExitStack
+    from types import TracebackType
     from typing import TypeAlias
 
     from typing_extensions import Unpack
@@ -143,7 +149,7 @@ class Batcher(Service, Generic[M, R]):
 
     Attributes:
         stack: an ``AsyncExitStack`` that is closed when the batcher has ended: what is entered
-            in `handle_init` is left then.
+            in `handle_init`, a nursery or another component too, is left then.
     """
 
     OPTIONS: ClassVar[Mapping[str, checks.Check]] = {
@@ -347,10 +353,24 @@ class Batcher(Service, Generic[M, R]):
     # -- what the kernel asks of a component
 
     async def _prepare(self, stack: AsyncExitStack) -> None:
-        self.stack = await stack.enter_async_context(AsyncExitStack())
+        # What it enters is left after the component's own nursery, so it is entered before that.
+        stack.push(self._grouped)
+        self.stack = await stack.enter_async_context(Stack())
+        await self.handle_init()
+        cast("Stack", self.stack).settle()
+
+    def _grouped(
+        self,
+        exc_type: type[BaseException] | None,  # noqa: ARG002
+        exc: BaseException | None,
+        traceback: TracebackType | None,  # noqa: ARG002
+    ) -> None:
+        """Let what `handle_init` raises leave in a group, as whatever leaves a nursery."""
+        if exc is None or isinstance(exc, (trio.Cancelled, BaseExceptionGroup)):
+            return
+        raise BaseExceptionGroup(f"{self._title}: it could not be opened", [exc])
 
     async def _start(self, nursery: trio.Nursery) -> Batches:
-        await self.handle_init()
         log = logging.getLogger("poolder_trio.batcher")
         instruments = Instruments(self, self.instruments, log) if self.instruments else None
         rules = Rules(Queue(max=math.inf), self.restart, shared=True, limit=self.concurrency)

@@ -16,6 +16,7 @@ from poolder_trio.kernel.inbox_child import InboxChild
 from poolder_trio.kernel.notes import printable
 from poolder_trio.kernel.runner import check_function
 from poolder_trio.kernel.service import Service, Stage
+from poolder_trio.kernel.stack import Stack
 from poolder_trio.policies import checks
 from poolder_trio.policies.queues import Queue
 from poolder_trio.policies.restart import Restart
@@ -23,6 +24,7 @@ from poolder_trio.pool import WORKER, Pool, WorkerRef
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+    from contextlib import AsyncExitStack
     from typing import Concatenate
 
     from trio.abc import ReceiveChannel
@@ -301,6 +303,10 @@ class FactoryPool(Service):
         grace: seconds that leaving the block waits for accepted jobs before it cancels them, and
             that a child which is terminated has for the job in hand.
         instruments: `Instrument` objects that are told what happens.
+
+    Attributes:
+        stack: an ``AsyncExitStack``: what `handle_init` enters in it, a nursery or another
+            component too, is left when the accepted work has ended, or once the block is cut.
     """
 
     OPTIONS: ClassVar[Mapping[str, checks.Check]] = {
@@ -318,6 +324,8 @@ class FactoryPool(Service):
     job_timeout: float = math.inf
     overrun_warning: float = math.inf
     instruments: Sequence[Instrument] = ()
+
+    stack: AsyncExitStack
 
     _family: Groups
 
@@ -341,8 +349,12 @@ class FactoryPool(Service):
         await trio.lowlevel.checkpoint()
         return self._family
 
+    async def _furnish(self, stack: AsyncExitStack) -> None:
+        self.stack = await stack.enter_async_context(Stack())
+
     async def _opened(self) -> None:
         await self.handle_init()
+        cast("Stack", self.stack).settle()
 
     async def _down(self, seat: Seat, reason: Exception | str) -> None:
         group = role_of(seat).group

@@ -23,6 +23,7 @@ from poolder_trio.kernel.routing import Router
 from poolder_trio.kernel.schedules import Rules as Scheduling
 from poolder_trio.kernel.schedules import Schedules
 from poolder_trio.kernel.service import Service
+from poolder_trio.kernel.stack import Stack
 from poolder_trio.kernel.terms import AWAITED
 from poolder_trio.kernel.wall import CLOCK, WallClock
 from poolder_trio.policies import checks
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         Mapping,
         Sequence,
     )
+    from contextlib import AsyncExitStack
     from datetime import tzinfo
 
     from typing_extensions import Unpack
@@ -239,6 +241,10 @@ class Pool(Service, Generic[M, R]):
         name: by which `whereis` finds the pool.
         grace: seconds that leaving the block waits for accepted jobs before it cancels them.
         instruments: `Instrument` objects that are told what happens.
+
+    Attributes:
+        stack: an ``AsyncExitStack``: what `handle_init` enters in it, a nursery or another
+            component too, is left when the accepted work has ended, or once the block is cut.
     """
 
     OPTIONS: ClassVar[Mapping[str, checks.Check]] = {
@@ -282,6 +288,8 @@ class Pool(Service, Generic[M, R]):
     job_timeout: float = math.inf
     overrun_warning: float = math.inf
     instruments: Sequence[Instrument] = ()
+
+    stack: AsyncExitStack
 
     _component = "pool"
     # Without defaults, as `Functions._box`.
@@ -383,8 +391,12 @@ class Pool(Service, Generic[M, R]):
         picker = dispatch(self.mode, self.seed) if self.mode in PICKING else None
         return picker, isinstance(picker, Phash)
 
+    async def _furnish(self, stack: AsyncExitStack) -> None:
+        self.stack = await stack.enter_async_context(Stack())
+
     async def _opened(self) -> None:
         await self.handle_init()
+        cast("Stack", self.stack).settle()
 
     def employ(self, seat: Seat) -> Worker[M, R]:
         """Return a fresh worker for a seat; the pool's crew calls this."""

@@ -22,6 +22,7 @@ from poolder_trio.kernel.schedules import Schedules
 from poolder_trio.kernel.seat import Woken
 from poolder_trio.kernel.service import Service, Stage
 from poolder_trio.kernel.spell import Spell
+from poolder_trio.kernel.stack import Stack
 from poolder_trio.kernel.wall import CLOCK, WallClock
 from poolder_trio.policies import checks
 from poolder_trio.policies.daytime import ZONE
@@ -32,6 +33,7 @@ from poolder_trio.policies.slices import SLICES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from contextlib import AsyncExitStack
     from datetime import datetime, tzinfo
 
     from typing_extensions import TypeVarTuple, Unpack
@@ -119,6 +121,10 @@ class Scheduler(Service):
         name: by which `whereis` finds the scheduler.
         grace: seconds that leaving the block waits for runs before it cancels them.
         instruments: `Instrument` objects that are told what happens.
+
+    Attributes:
+        stack: an ``AsyncExitStack``: what `handle_init` enters in it, a nursery or another
+            component too, is left when the accepted work has ended, or once the block is cut.
     """
 
     OPTIONS: ClassVar[Mapping[str, checks.Check]] = {
@@ -159,6 +165,8 @@ class Scheduler(Service):
     job_timeout: float = math.inf
     overrun_warning: float = math.inf
     instruments: Sequence[Instrument] = ()
+
+    stack: AsyncExitStack
 
     _triggers: Mapping[str, Trigger]
     _schedules: Schedules | None = None
@@ -224,6 +232,9 @@ class Scheduler(Service):
 
     # -- what the kernel asks of a component
 
+    async def _furnish(self, stack: AsyncExitStack) -> None:
+        self.stack = await stack.enter_async_context(Stack())
+
     async def _start(self, nursery: trio.Nursery) -> Relay:
         log = logging.getLogger("poolder_trio.scheduler")
         instruments = Instruments(self, self.instruments, log) if self.instruments else None
@@ -257,6 +268,7 @@ class Scheduler(Service):
         # What is scheduled while the scheduler prepares itself may be due before it is ready.
         crew.pause()
         await self.handle_init()
+        cast("Stack", self.stack).settle()
         for name, trigger in self._triggers.items():
             self._schedules.declare(name, trigger)
         crew.resume()

@@ -60,7 +60,9 @@ class Worker(Options, Generic[M, R]):
         name: ``"<pool>[<index>]"``.
         pool: the pool.
         stack: an ``AsyncExitStack`` that is closed when this worker ends: what is entered in
-            `handle_init` is left then.
+            `handle_init` is left then. A handler may enter a connection, say, that is opened
+            late; nurseries, components and cancel scopes are for `handle_init` alone, and
+            elsewhere a ``RuntimeError``.
     """
 
     OPTIONS: ClassVar[Mapping[str, checks.Check]] = {

@@ -7,7 +7,6 @@ import heapq
 import math
 import sys
 from collections import Counter
-from contextlib import AsyncExitStack
 from contextvars import copy_context
 from functools import partial
 from operator import attrgetter
@@ -26,6 +25,7 @@ from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.notes import add_note, describe, shown
 from poolder_trio.kernel.pace import pace_here
 from poolder_trio.kernel.seat import NOTHING, Seat
+from poolder_trio.kernel.stack import Stack
 from poolder_trio.kernel.timers import Timers
 from poolder_trio.policies.restart import AfterCrash
 
@@ -379,10 +379,11 @@ class Crew:
     ) -> None:
         worker = self._employer.employ(seat)
         seated = False
-        async with AsyncExitStack() as stack:
+        async with Stack() as stack:
             worker.stack = stack
             seat.seat(worker)
             await worker.handle_init(**args)
+            stack.settle()
             try:
                 # One that is to go takes no job with it.
                 await trio.lowlevel.checkpoint_if_cancelled()

@@ -129,6 +129,9 @@ class Service(Options):
     async def _prepare(self, stack: AsyncExitStack) -> None:
         """Enter what has to outlive the component's tasks."""
 
+    async def _furnish(self, stack: AsyncExitStack) -> None:
+        """Enter what is to be left when the work has ended, inside of the component's tasks."""
+
     async def _opened(self) -> None:
         """Run the component's own hook, once it can be used."""
 
@@ -181,6 +184,7 @@ class Service(Options):
         stack.push(self._raise_unseen)
         await self._prepare(stack)
         nursery = await stack.enter_async_context(trio.open_nursery())
+        await self._furnish(stack)
         stack.push_async_exit(self._leave)
         await self._start(nursery)
         self._stage = Stage.OPEN
