@@ -666,13 +666,16 @@ class FactoryPool(Service):
         await trio.lowlevel.checkpoint_if_cancelled()
         self._require_open()
         key = _key(group)
+        found = self._groups.get(key)
+        if found is not None:
+            await found.wait_finished()
+            return
         ending = [
             each
             for each in self._family.members
             if isinstance(each, _Group) and each.group == key and each.reason == "terminated"
         ]
-        found = self._groups.get(key)
-        for each in [found] if found is not None else ending or [self._find_group(group)]:
+        for each in ending or [self._find_group(group)]:
             await each.wait_finished()
 
     # -- the end

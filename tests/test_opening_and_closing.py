@@ -27,6 +27,9 @@ from poolder_trio.testing import CancelAt
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
 
 class Kind:
     """One component, how something is sent to it, and what it has handled."""

@@ -23,6 +23,9 @@ from poolder_trio.testing import CancelAt
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
 RULES = [
     Restart(mode="permanent"),
     Restart(mode="transient"),

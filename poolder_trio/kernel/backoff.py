@@ -29,7 +29,7 @@ class BackOff:
         job.place = self
         box.room.reserved += 1
         box.rearm()
-        box.crew.backing_off[self] = None
+        box.crew.backs_off(self, job)
         self._timer = box.crew.timers.at(trio.current_time() + seconds, self._over)
 
     @aside.whole

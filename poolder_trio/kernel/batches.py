@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from poolder_trio.kernel.accounts import Statistics
+    from poolder_trio.kernel.backoff import BackOff
     from poolder_trio.kernel.batch_ledger import BatchLedger
     from poolder_trio.kernel.intake import Entry, Intake
     from poolder_trio.kernel.job import Job
@@ -61,8 +62,9 @@ class Batches(Crew):
         self.intake = intake
         self.in_window = InWindow(self)
         self.sent: dict[Job[Any], Parcel] = {}
-        #: Those of them that were in a handler: they are, or they back off.
-        self._begun: dict[Job[Any], Parcel] = {}
+        #: Those of them that are in a handler, and how many items are in these.
+        self._begun: set[Job[Any]] = set()
+        self._running = 0
         self.sealed = 0
         self.was_asked = False
         self.draining = False
@@ -84,7 +86,7 @@ class Batches(Crew):
     @property
     def running(self) -> int:
         """How many items are in a handler."""
-        return sum(len(each) for job, each in self._begun.items() if job.status == "running")
+        return self._running
 
     @property
     def waiting(self) -> int:
@@ -217,7 +219,9 @@ class Batches(Crew):
     @aside.whole
     def begin(self, parcel: Parcel) -> None:
         """Note that a batch is in a handler."""
-        self._begun[parcel.job] = parcel
+        if parcel.job not in self._begun:
+            self._begun.add(parcel.job)
+            self._running += len(parcel)
         self.spell.interrupt()
         self.intake.admit()
 
@@ -227,7 +231,18 @@ class Batches(Crew):
         count = len(parcel)
         done = parcel.keep_only(wanted)
         self.sealed -= count - len(parcel)
+        self._running -= count - len(parcel)
         self.ledger.done(count - len(parcel), done)
+
+    def backs_off(self, back_off: BackOff, job: Job[Any]) -> None:
+        """Note that a batch is out of its handler until its next try."""
+        super().backs_off(back_off, job)
+        self._is_out(self.sent[job])
+
+    def _is_out(self, parcel: Parcel) -> None:
+        if parcel.job in self._begun:
+            self._begun.remove(parcel.job)
+            self._running -= len(parcel)
 
     # -- out
 
@@ -251,7 +266,7 @@ class Batches(Crew):
         """Note that a batch has ended, in whatever way; its items are in the accounts."""
         self.sealed -= len(parcel)
         del self.sent[parcel.job]
-        self._begun.pop(parcel.job, None)
+        self._is_out(parcel)
         self.spell.interrupt()
         if self.draining:
             # Its worker is free next, if it had one.

@@ -10,7 +10,7 @@ from collections import Counter
 from contextvars import copy_context
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
 import trio
@@ -196,6 +196,7 @@ class Crew:
         #: The last such change.
         self.wish: object = None
         self.backing_off: dict[BackOff, None] = {}
+        self._looked_at = 0
         #: How many jobs were accepted that are to be put into a waiting room only later.
         self.held = 0
         self.closing = False
@@ -640,6 +641,10 @@ class Crew:
             self.log.exception("job=%s event=not-routable worker=%s", shown(describe(item)), name)
             return self.live[0].box
 
+    def backs_off(self, back_off: BackOff, job: Job[Any]) -> None:  # noqa: ARG002
+        """Note that a job waits for its next try."""
+        self.backing_off[back_off] = None
+
     # -- rest, pause and end
 
     def watch(self) -> None:
@@ -665,7 +670,17 @@ class Crew:
         if self.shared is not None:
             return not len(self.shared.room)
         # Where workers may start what waits, none of them parks while something does.
-        return not (self.paused or self.gate) or not any(len(box.room) for box in self.boxes)
+        return not (self.paused or self.gate) or not self._something_waits()
+
+    def _something_waits(self) -> bool:
+        # From where something was found last: as rooms get empty, each is passed once.
+        for _ in self.seats:
+            if self._looked_at >= len(self.seats):
+                self._looked_at = 0
+            if len(self.seats[self._looked_at].box.room):
+                return True
+            self._looked_at += 1
+        return False
 
     def fell_asleep(self, seat: Seat) -> None:
         """Note that the worker on ``seat`` is about to park."""

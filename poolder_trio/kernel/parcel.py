@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import trio
 
@@ -58,6 +58,9 @@ class InWindow:
         return True
 
 
+_GONE: Final = object()
+
+
 class Parcel(Batch[Any]):
     """A batch, as its handler gets it, with what is known about its items.
 
@@ -66,7 +69,7 @@ class Parcel(Batch[Any]):
         asked: at each position the record of the item's caller, if there is one.
     """
 
-    __slots__ = ("_crew", "_indexed", "_newest_first", "asked", "job")
+    __slots__ = ("_crew", "_gaps", "_indexed", "_newest_first", "_places", "asked", "job")
 
     status: ClassVar[Status] = "waiting"
 
@@ -74,6 +77,9 @@ class Parcel(Batch[Any]):
         self, crew: Batches, batch: Batch[object], *, reverse: bool, indexed: bool
     ) -> None:
         self._crew = crew
+        self._gaps = 0
+        #: Where each caller's item is, from the first time that one leaves.
+        self._places: dict[int, int] | None = None
         self._indexed = indexed
         self._newest_first = reverse
         items: list[Any] = batch
@@ -105,20 +111,24 @@ class Parcel(Batch[Any]):
     @property
     def items(self) -> list[object]:
         """The items, without their indices."""
+        self._sweep()
         return [item for _, item in self] if self._indexed else list(self)
 
     def hand_out(self, *, stream: bool = False) -> Batch[Any] | BatchStream[Any]:
         """Return what a handler may do with as it likes: each try gets its own."""
+        self._sweep()
         batch: Batch[Any] = Batch(self, self.reason, self.key)
         return BatchStream(batch) if stream else batch
 
     @property
     def oldest(self) -> int:
         """The position of the item that came first."""
+        self._sweep()
         return len(self) - 1 if self._newest_first else 0
 
     def remove_at(self, position: int) -> object:
         """Take one entry out of a batch that waits; one that is empty by that is withdrawn."""
+        self._sweep()
         asked = None if self.asked is None else self.asked.pop(position)
         element = self.pop(position)
         item = element[1] if self._indexed else element
@@ -134,10 +144,34 @@ class Parcel(Batch[Any]):
         if self.job.status == "running":
             asked.left = True
         else:
-            assert self.asked is not None
-            self.remove_at(self.asked.index(asked))
+            self._leaves(asked)
             self._crew.ended_waiting(asked, "backed off" if self.job.attempt else "waited")
         return True
+
+    def _leaves(self, asked: Asked) -> None:
+        """Leave a gap where an item was: to close each would move all that follow."""
+        assert self.asked is not None
+        if self._places is None:
+            self._places = {id(each): place for place, each in enumerate(self.asked)}
+        place = self._places.pop(id(asked))
+        self[place], self.asked[place] = _GONE, None
+        self._gaps += 1
+        self._crew.sealed -= 1
+        if not len(self) and self.job.place is not None:
+            self.job.place.withdraw(self.job)
+
+    def _sweep(self) -> None:
+        """Close the gaps, before anybody looks at positions."""
+        if not self._gaps:
+            return
+        kept = [place for place, element in enumerate(self) if element is not _GONE]
+        if self.asked is not None:
+            self.asked = [self.asked[place] for place in kept]
+        self[:] = [self[place] for place in kept]
+        self._gaps, self._places = 0, None
+
+    def __len__(self) -> int:
+        return super().__len__() - self._gaps
 
     def keep_only(self, wanted: tuple[object, ...]) -> list[Asked]:
         """Let all other items go, and return the records of those.
@@ -145,6 +179,7 @@ class Parcel(Batch[Any]):
         Raises:
             ValueError: one of those wanted is not in here.
         """
+        self._sweep()
         kept: set[int] = set()
         by_identity = {id(element): position for position, element in enumerate(self)}
         for element in wanted:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
@@ -55,34 +56,113 @@ class BatchStream(Generic[T]):
         return next(self._items)
 
 
-class Window(Generic[T]):
-    """The items of one key that are not a batch yet, oldest first."""
+class _Gone:
+    """Stands where an item was that has been discarded."""
 
-    __slots__ = ("_weights", "items", "key", "since", "weight")
+    __slots__ = ()
+
+
+_GONE: Final = _Gone()
+
+
+class Window(Generic[T]):
+    """The items of one key that are not a batch yet, oldest first.
+
+    What is discarded leaves a gap, so that nothing has to be moved: gaps are swept out when they
+    outweigh the others, or are in the way.
+    """
+
+    __slots__ = (
+        "_exact",
+        "_gaps",
+        "_placed",
+        "_places",
+        "_weights",
+        "items",
+        "key",
+        "since",
+        "weight",
+    )
 
     def __init__(self, key: Hashable, since: float, *, weighed: bool) -> None:
         self.key = key
         #: When its first item came: its clock starts then, whatever becomes of that item.
         self.since = since
-        self.items: list[T] = []
+        self.items: list[T | _Gone] = []
         self.weight = 0.0
         self._weights: list[float] | None = [] if weighed else None
+        #: What they weigh, kept from the first time that one is taken out: then no rounding of
+        #: what was added and taken away is left in ``weight``.
+        self._exact: Fraction | None = None
+        self._gaps = 0
+        #: Where the first so many are, by identity; as far as somebody had to know.
+        self._places: dict[int, int] = {}
+        self._placed = 0
+
+    def __len__(self) -> int:
+        return len(self.items) - self._gaps
+
+    @property
+    def line(self) -> list[T] | None:
+        """The items, while there are no gaps among them."""
+        return None if self._gaps else cast("list[T]", self.items)
 
     def put(self, item: T, weight: float, *, front: bool) -> None:
         """Add an item, behind the others or before them."""
         place = 0 if front else len(self.items)
         self.items.insert(place, item)
+        if front:
+            self._forget_places()
         if self._weights is not None:
             self._weights.insert(place, weight)
             self.weight += weight
+            if self._exact is not None:
+                self._exact += Fraction(weight)
 
     def pop(self, index: int) -> T:
         """Take the item at ``index``, or raise ``IndexError``."""
-        item = self.items.pop(index)
+        self.sweep()
+        item = cast("list[T]", self.items).pop(index)
+        self._forget_places()
         if self._weights is not None:
+            self._lighten(self._weights, index)
             del self._weights[index]
-            self.weight = math.fsum(self._weights)
         return item
+
+    def discard(self, item: T) -> None:
+        """Take out this very object, which is in here once. O(1), but for what came since."""
+        items = self.items
+        for place in range(self._placed, len(items)):
+            self._places[id(items[place])] = place
+        self._placed = len(items)
+        place = self._places[id(item)]
+        items[place] = _GONE
+        self._gaps += 1
+        if self._weights is not None:
+            self._lighten(self._weights, place)
+        if 2 * self._gaps > len(items):
+            self.sweep()
+
+    def _lighten(self, weights: list[float], place: int) -> None:
+        if self._exact is None:
+            self._exact = sum(map(Fraction, weights), Fraction())
+        self._exact -= Fraction(weights[place])
+        self.weight = float(self._exact)
+
+    def _forget_places(self) -> None:
+        self._places.clear()
+        self._placed = 0
+
+    def sweep(self) -> list[T]:
+        """Close the gaps; return the items."""
+        if self._gaps:
+            kept = [place for place, item in enumerate(self.items) if item is not _GONE]
+            self.items = [self.items[place] for place in kept]
+            if self._weights is not None:
+                self._weights = [self._weights[place] for place in kept]
+            self._gaps = 0
+            self._forget_places()
+        return cast("list[T]", self.items)
 
 
 class Windows(Generic[T]):
@@ -115,7 +195,7 @@ class Windows(Generic[T]):
 
     def __len__(self) -> int:
         # Without keys, items come in that nobody counts.
-        return self._count if self._keyed else sum(len(w.items) for w in self._windows.values())
+        return self._count if self._keyed else sum(map(len, self._windows.values()))
 
     @property
     def line(self) -> list[T] | None:
@@ -125,7 +205,7 @@ class Windows(Generic[T]):
         be appended by hand.
         """
         window = None if self._weighed else self._windows.get(None)
-        return None if window is None else window.items
+        return None if window is None else window.line
 
     @property
     def _weighed(self) -> bool:
@@ -147,7 +227,7 @@ class Windows(Generic[T]):
             window = self._windows[key] = Window(key, now, weighed=self._weighed)
         window.put(item, weight, front=front)
         self._count += 1
-        if len(window.items) >= self.limit:
+        if len(window) >= self.limit:
             full.append(self._emit(window, "size"))
         elif window.weight >= self._max_weight:
             full.append(self._emit(window, "weight"))
@@ -175,7 +255,7 @@ class Windows(Generic[T]):
     def pop_at(self, index: int, *, key: Hashable = None) -> T:
         """Take the item at ``index`` of a key's window, or raise ``IndexError``."""
         window = self._windows.get(key)
-        count = 0 if window is None else len(window.items)
+        count = 0 if window is None else len(window)
         if window is None or not -count <= index < count:
             message = f"{count} items are in the window, got index {index}"
             raise IndexError(message)
@@ -191,20 +271,23 @@ class Windows(Generic[T]):
     def discard(self, item: T, *, key: Hashable = None) -> None:
         """Take this very object out of a key's window; it is in there."""
         window = self._windows[key]
-        index = next(place for place, other in enumerate(window.items) if other is item)
-        self._pop(window, index)
+        window.discard(item)
+        self._left(window)
 
     def _first(self) -> Window[T]:
         return next(iter(self._windows.values()))
 
     def _pop(self, window: Window[T], index: int) -> T:
         item = window.pop(index)
-        self._count -= 1
-        if not window.items:
-            del self._windows[window.key]
+        self._left(window)
         return item
+
+    def _left(self, window: Window[T]) -> None:
+        self._count -= 1
+        if not len(window):
+            del self._windows[window.key]
 
     def _emit(self, window: Window[T], reason: Reason) -> Batch[T]:
         del self._windows[window.key]
-        self._count -= len(window.items)
-        return Batch(window.items, reason, window.key)
+        self._count -= len(window)
+        return Batch(window.sweep(), reason, window.key)
