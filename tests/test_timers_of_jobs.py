@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import poolder_trio
-from poolder_trio import Closed, Instrument, JobPool, Queue, Restart, Timer
+from poolder_trio import Closed, Instrument, JobAbandoned, JobPool, Queue, Restart, Timer
 from poolder_trio.kernel import wall
 from poolder_trio.testing import CancelAt
 
@@ -213,6 +213,47 @@ async def test_a_block_that_fails_abandons_timers(notes, autojump_clock):
             await pool.perform_after(1, notes.note, "a")
             raise KeyError
     assert len(pool.report.abandoned) == 1
+
+
+LATE = {
+    "perform_after": lambda pool, fn: pool.perform_after(1, fn, "late"),
+    "perform_at": lambda pool, fn: pool.perform_at(time(3), fn, "late"),
+    "perform_many_after": lambda pool, fn: pool.perform_many_after(1, fn, ["late"]),
+    "perform_many_at": lambda pool, fn: pool.perform_many_at(time(3), fn, ["late"]),
+    "perform": lambda pool, fn: pool.perform(fn, "late"),
+    "async_perform": lambda pool, fn: pool.async_perform(fn, "late"),
+    "perform_many": lambda pool, fn: pool.perform_many(fn, ["late"]),
+    "call": lambda pool, fn: pool.call(fn, "late"),
+}
+
+
+@pytest.mark.parametrize("how", LATE)
+async def test_while_a_pool_is_closing_a_stranger_is_refused_and_its_own_job_is_abandoned(
+    how, notes, autojump_clock
+):
+    """It has not ended: a job that it has accepted still runs."""
+    own = []
+
+    async def work():
+        await trio.sleep(5)
+        try:
+            own.append(await LATE[how](pool, notes.note))
+        except JobAbandoned:
+            own.append(how)
+
+    async with JobPool("job") as pool:
+        await pool.perform(work)
+        await wait_all_tasks_blocked()
+        pool.close()
+        await trio.sleep(1)
+        assert pool.statistics().running == 1
+        with pytest.raises(Closed):
+            await LATE[how](pool, notes.note)
+        assert pool.report.abandoned == ()
+    assert len(own) == 1
+    assert len(pool.report.abandoned) == 1
+    assert notes.seen == []
+    assert (pool.report.completed, pool.report.failed) == (1, 0)
 
 
 async def test_a_timer_of_a_closing_pools_own_job_is_abandoned(notes, autojump_clock):
