@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Concatenate
 
     from trio.abc import ReceiveChannel
-    from typing_extensions import Unpack
+    from typing_extensions import Never, Unpack
 
     from poolder_trio.abc import Dispatch, Instrument
     from poolder_trio.kernel.accounts import ShutdownReport
@@ -329,12 +329,13 @@ class FactoryPool(Service):
 
     _family: Groups
 
-    def __init__(self, **options: Unpack[FactoryPoolOptions]) -> None:
+    def __init__(self, *positional: Never, **options: Unpack[FactoryPoolOptions]) -> None:
         """Describe a factory; entering it with ``async with`` opens it.
 
         Raises:
             TypeError, ValueError: an option is unknown or wrong.
         """
+        self.refuse_positional(positional, "mode")
         self.take(dict(options))
         self._groups: dict[Hashable, _Group] = {}
 

@@ -19,6 +19,7 @@ from poolder_trio.kernel.crew import Crew, Rules
 from poolder_trio.kernel.instruments import Instruments
 from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.ledger import Ledger
+from poolder_trio.kernel.notes import describe
 from poolder_trio.kernel.post import Post
 from poolder_trio.kernel.replies import Info
 from poolder_trio.kernel.routing import Router
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from types import TracebackType
 
+    from typing_extensions import Never, Unpack
     from typing_extensions import TypeVar as Defaulted
-    from typing_extensions import Unpack
 
     from poolder_trio.kernel.accounts import ShutdownReport
     from poolder_trio.kernel.mailbox import Mailbox
@@ -219,12 +220,13 @@ class GenPool(Service, Generic[S, M, R]):
         super().take(passed)
         self._post = None
 
-    def __init__(self, **options: Unpack[GenPoolOptions]) -> None:
+    def __init__(self, *positional: Never, **options: Unpack[GenPoolOptions]) -> None:
         """Describe a server; entering it with ``async with`` opens it.
 
         Raises:
             TypeError, ValueError: an option is unknown or wrong, or there is no handler.
         """
+        self.refuse_positional(positional, "pool_size")
         kind = type(self)
         if all(getattr(kind, name) is getattr(GenPool, name) for name in _HANDLERS):
             message = f"{kind.__name__} needs a handler: write handle_call or handle_cast"
@@ -254,7 +256,10 @@ class GenPool(Service, Generic[S, M, R]):
 
         What it raises is raised at its caller, and the state is as it was.
         """
-        raise NotImplementedError(request)
+        raise NotImplementedError(
+            f"{type(self).__name__} was sent a request by call, and has no handle_call: write "
+            f"async def handle_call(self, request, state) ({describe(request)})"
+        )
 
     async def handle_cast(
         self, request: M, state: S, /
@@ -263,7 +268,10 @@ class GenPool(Service, Generic[S, M, R]):
 
         What it raises is a crash of its worker, and the state is as it was.
         """
-        raise NotImplementedError(request)
+        raise NotImplementedError(
+            f"{type(self).__name__} was sent a request by cast, and has no handle_cast: write "
+            f"async def handle_cast(self, request, state) ({describe(request)})"
+        )
 
     async def handle_info(
         self,

@@ -140,6 +140,13 @@ def _check_args(worker: type[Worker[Any, Any]], args: Mapping[str, object], wher
     It names them and leaves out their values: among these may be secrets.
     """
     try:
+        inspect.signature(worker).bind()
+    except TypeError as error:
+        raise TypeError(
+            f"{worker.__name__}.__init__ must take no arguments: {error}; take them "
+            f"in handle_init, and give the pool args={{...}} ({where})"
+        ) from None
+    try:
         inspect.signature(worker.handle_init).bind(worker, **args)
     except TypeError as error:
         raise TypeError(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from datetime import datetime, tzinfo
 
-    from typing_extensions import TypeVarTuple, Unpack
+    from typing_extensions import Never, TypeVarTuple, Unpack
 
     from poolder_trio.abc import Instrument, Trigger
     from poolder_trio.kernel.accounts import ShutdownReport
@@ -182,12 +182,13 @@ class Scheduler(Service):
         """Return the names of jobs, which may be methods."""
         return {*cast("Mapping[str, object]", cls.declared("jobs")), *marked(cls)}
 
-    def __init__(self, **options: Unpack[SchedulerOptions]) -> None:
+    def __init__(self, *positional: Never, **options: Unpack[SchedulerOptions]) -> None:
         """Describe a scheduler; entering it with ``async with`` opens it.
 
         Raises:
             TypeError, ValueError: an option is unknown or wrong, or a job has nothing to run.
         """
+        self.refuse_positional(positional, "jobs")
         self.take(cast("dict[str, object]", options))
         self._triggers = declared_triggers(type(self), self.jobs, self.timezone)
         for name in self._triggers:

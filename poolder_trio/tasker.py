@@ -9,6 +9,7 @@ from poolder_trio.kernel import inside
 from poolder_trio.kernel.contexts import refers_to
 from poolder_trio.kernel.functions import Functions
 from poolder_trio.kernel.job import Job
+from poolder_trio.kernel.runner import refuse_keywords
 from poolder_trio.policies import checks
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     )
 
     import outcome
-    from typing_extensions import TypeVarTuple, Unpack
+    from typing_extensions import Never, TypeVarTuple, Unpack
 
     from poolder_trio.abc import Executor, Instrument
     from poolder_trio.kernel.mapping import Mapped
@@ -115,12 +116,13 @@ class Tasker(Functions):
 
     limit: int = 5
 
-    def __init__(self, **options: Unpack[TaskerOptions]) -> None:
+    def __init__(self, *positional: Never, **options: Unpack[TaskerOptions]) -> None:
         """Describe a tasker; entering it with ``async with`` opens it.
 
         Raises:
             TypeError, ValueError: an option is unknown or wrong.
         """
+        self.refuse_positional(positional, "limit")
         self.take(dict(options))
 
     def __repr__(self) -> str:
@@ -135,6 +137,7 @@ class Tasker(Functions):
         *args: Unpack[Ts],
         key: Hashable = None,
         priority: float | None = None,
+        **keywords: Never,
     ) -> None:
         """Run ``fn(*args)``; wait while the queue is full, where the rule is to wait.
 
@@ -145,6 +148,7 @@ class Tasker(Functions):
             RuntimeError: a function waits for room in its own tasker, which is full of functions
                 that wait for it, too: they would wait for ever.
         """
+        refuse_keywords(fn, keywords)
         await self._sending().send(self._call(fn, args), key, priority)
 
     def execute_nowait(
@@ -185,8 +189,10 @@ class Tasker(Functions):
         *args: Unpack[Ts],
         key: Hashable = None,
         priority: float | None = None,
+        **keywords: object,
     ) -> Job[Any]:
         """Run ``fn(*args)`` and return its `Job`; wait while the queue is full, as `execute`."""
+        refuse_keywords(fn, keywords)
         return await self._submit(fn, args, key, priority)
 
     @overload
@@ -270,6 +276,7 @@ class Tasker(Functions):
         *args: Unpack[Ts],
         key: Hashable = None,
         priority: float | None = None,
+        **keywords: object,
     ) -> Any:
         """Run ``fn(*args)`` and return what it returns.
 
@@ -281,6 +288,7 @@ class Tasker(Functions):
             RuntimeError: a function calls its own tasker, which is full of functions that wait
                 for it, too: they would wait for ever.
         """
+        refuse_keywords(fn, keywords)
         call = self._call(fn, args)
         if inside.anywhere():
             call.context = copy_context()

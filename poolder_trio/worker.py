@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import trio
 
+from poolder_trio.kernel.notes import describe
 from poolder_trio.kernel.options import Options
 from poolder_trio.policies import checks
 from poolder_trio.policies.retry import Retry
@@ -109,7 +110,11 @@ class Worker(Options, Generic[M, R]):
         The return value may be ``Emit``, ``Exit`` or ``Stop``; any other is the reply to a call.
         What it raises is a try that failed: `handle_error` is asked.
         """
-        raise NotImplementedError
+        kind = type(self).__name__
+        raise NotImplementedError(
+            f"{kind} was sent a job by cast or broadcast, and has no handle_job: write async def "
+            f"handle_job(self, job), or send it by call ({describe(job)})"
+        )
 
     async def handle_call(self, request: M, /) -> R | Directive:
         """Handle a message that was called, and return the reply."""

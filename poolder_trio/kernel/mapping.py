@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
     from contextlib import AbstractContextManager
     from types import TracebackType
+    from typing import NoReturn
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -88,6 +89,19 @@ class Mapped(Generic[S, T]):
         self._running: dict[Job[Any], None] = {}
         self._in_order: deque[Entry[S]] = deque()
         self._stopped = trio.lowlevel.ParkingLot()
+
+    if not TYPE_CHECKING:
+
+        def _misused(self, *_: object) -> NoReturn:
+            raise TypeError(
+                "map gives an `async with` block: async with pool.map(fn, inputs) as results: "
+                "async for result in results: ..."
+            )
+
+        __aiter__ = __iter__ = __await__ = __enter__ = _misused
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing was entered."""
 
     async def __aenter__(self) -> trio.abc.ReceiveChannel[T]:
         # The only checkpoint: whoever is cancelled in here has begun nothing.

@@ -11,6 +11,7 @@ import trio
 
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.contexts import alike, refers_to
+from poolder_trio.kernel.notes import describe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -40,8 +41,20 @@ def check_function(fn: object) -> None:
     raise TypeError(_not_async(fn))
 
 
+def refuse_keywords(fn: object, keywords: Mapping[str, object]) -> None:
+    """Raise ``TypeError`` if a function is sent with keyword arguments."""
+    if keywords:
+        name = getattr(fn, "__name__", None) or describe(fn)
+        given = ", ".join(f"{each}=..." for each in keywords)
+        raise TypeError(
+            f"functions are sent with positional arguments, got {given}: "
+            f"pass functools.partial({name}, {given})"
+        )
+
+
 def _not_async(fn: object) -> str:
     if inspect.iscoroutine(fn):
+        fn.close()  # it is not going to be awaited, as this says
         return f"expected a function and its arguments apart, got {fn!r}: pass fn, *args"
     if not callable(fn):
         return f"expected an async function, got {fn!r}"

@@ -24,6 +24,7 @@ if sys.version_info < (3, 11):
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
+    from typing import NoReturn
 
     import trio_util
     from typing_extensions import Self
@@ -196,6 +197,15 @@ class Service(Options):
         if self._entering is not None:
             self._entering.over.set()
             self._entering = None
+
+    if not TYPE_CHECKING:
+
+        def __enter__(self) -> NoReturn:
+            kind = type(self).__name__
+            raise TypeError(f"a {kind} is entered with `async with`, got `with`")
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing was entered."""
 
     async def __aexit__(
         self,
