@@ -192,12 +192,14 @@ class AsyncPool(Functions, Generic[S, T]):
 
     def close(self) -> None:
         """Accept no more. What was accepted is finished, then `results` ends; the block goes on."""
+        self._require_home()
         super().close()
         # Those who wait for a place are to find the pool closed.
         self._lift()
 
     def cancel(self) -> None:
         """Accept no more and cancel what runs. What is not delivered yet goes to `results`."""
+        self._require_home()
         super().cancel()
         if self._returns is not None:
             self._returns.cut()
@@ -262,6 +264,7 @@ class AsyncPool(Functions, Generic[S, T]):
             TypeError: ``reply_to`` is no ``trio.abc.SendChannel``.
             Closed: the pool is not open, or accepts no more.
         """
+        self._require_home()
         returns = self._opening(reply_to)
         returns.claim_nowait()
         with ExitStack() as undo:

@@ -508,6 +508,7 @@ class Batcher(Service, Generic[M, R]):
         return Entry(item, key, weight, front)
 
     def _open(self) -> Batches:
+        self._require_home()
         if self._crew is None or self._crew.ended.value:
             raise self._refusal()
         return self._crew

@@ -156,6 +156,7 @@ class _Group(Pool[Any, Any]):
         return cast("Worker[Any, Any]", worker)
 
     def close(self) -> None:
+        self._require_home()
         if self.reason is None and not self.factory.family.closing:
             self.reason = "stopped"
         super().close()

@@ -517,18 +517,21 @@ class GenPool(Service, Generic[S, M, R]):
 
         It returns at once: `wait_closed` waits. The first reason that is given counts.
         """
+        self._require_home()
         if self._reason is None:
             self._reason = reason
         self.close()
 
     def close(self) -> None:
         """Accept no more. What was accepted is finished; the block goes on."""
+        self._require_home()
         if self._post is not None:
             self._post.shut()
         super().close()
 
     def cancel(self) -> None:
         """Accept no more, abandon what waits, and cancel what runs. The block goes on."""
+        self._require_home()
         super().cancel()
         if self._engine is not None:
             if self._engine.ended.value:

@@ -428,6 +428,7 @@ class JobPool(Tasker):
 
     def close(self) -> None:
         """Accept no more. What was accepted is finished; timers are abandoned."""
+        self._require_home()
         if self._delayed is not None:
             self._delayed.abandon()
         super().close()

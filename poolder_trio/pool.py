@@ -558,6 +558,7 @@ class Pool(Service, Generic[M, R]):
         """
         self._require_own_inboxes("broadcast_call")
         post = self._sending()
+        post.check(key, priority)
         self._crew.refuse_own_wait("a broadcast_call")
         post.require_accepting()
         replies: dict[int, R] = {}
@@ -691,6 +692,7 @@ class Pool(Service, Generic[M, R]):
 
     def close(self) -> None:
         """Accept no more. What was accepted is finished; the block goes on."""
+        self._require_home()
         if self._post is not None:
             self._post.shut()
         if self._schedules is not None:

@@ -324,6 +324,7 @@ class Scheduler(Service):
             TypeError, ValueError: one of them is wrong, or the trigger has no date to come.
             Closed: the scheduler is not open.
         """
+        self._require_home()
         table = self._schedules
         if table is None or self._stage is not Stage.OPEN:
             table = self._open()
@@ -408,6 +409,7 @@ class Scheduler(Service):
 
     def close(self) -> None:
         """Fire no more. What has fired is finished; the block goes on."""
+        self._require_home()
         if self._schedules is not None:
             self._schedules.stop()
         super().close()
@@ -418,6 +420,7 @@ class Scheduler(Service):
         return self._stage in (Stage.OPENING, Stage.OPEN)
 
     def _open(self) -> Schedules:
+        self._require_home()
         table = self._schedules
         if table is not None and self._stage is Stage.OPEN:
             return table

@@ -345,3 +345,66 @@ async def test_every_async_method_is_a_checkpoint_and_cancellable(mode, autojump
                 scope.cancel()
                 await send()
             assert scope.cancelled_caught
+
+
+# -- what nothing looks at is refused, and what something looks at counts
+
+
+async def test_the_priority_of_a_call_is_its_rank_among_those_that_wait(autojump_clock):
+    order = []
+
+    class Noting(Worker):
+        async def handle_job(self, job):
+            order.append(job)
+            await trio.sleep(1)
+
+    queue = Queue(order="priority")
+    async with Pool(Noting, pool_size=1, queue=queue) as pool, trio.open_nursery() as nursery:
+        await pool.cast("first")
+        await wait_all_tasks_blocked()
+        for rank in (1, 3, 2):
+
+            async def call(rank=rank):
+                await pool.call(rank, priority=rank)
+
+            nursery.start_soon(call)
+            await wait_all_tasks_blocked()
+    assert order == ["first", 3, 2, 1]
+
+
+@pytest.mark.parametrize("mode", ["round_robin", "available", "broadcast"])
+async def test_a_key_or_a_priority_that_nothing_looks_at_is_refused_at_every_call(
+    mode, autojump_clock
+):
+    class Replying(Worker):
+        async def handle_job(self, job):
+            return job
+
+    async with Pool(Replying, pool_size=2, mode=mode) as pool:
+        for _ in range(3):
+            for given in ({"key": 1}, {"priority": 1}):
+                for send in (pool.call, pool.cast, pool.broadcast, pool.broadcast_call):
+                    if mode == "available" and "broadcast" in send.__name__:
+                        continue
+                    with pytest.raises(TypeError, match="needs"):
+                        await send(1, **given)
+                with pytest.raises(TypeError, match="needs"):
+                    pool.cast_nowait(1, **given)
+            await pool.call(1)
+    assert pool.report.completed == 3 * (2 if mode == "broadcast" else 1)
+
+
+async def test_the_priority_of_a_broadcast_is_its_rank_too(autojump_clock):
+    order = []
+
+    class Noting(Worker):
+        async def handle_job(self, job):
+            order.append(job)
+            await trio.sleep(1)
+
+    async with Pool(Noting, pool_size=1, queue=Queue(order="priority")) as pool:
+        await pool.cast("first")
+        await wait_all_tasks_blocked()
+        for rank in (1, 3, 2):
+            await pool.broadcast(rank, priority=rank)
+    assert order == ["first", 3, 2, 1]

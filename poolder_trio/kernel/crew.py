@@ -20,6 +20,7 @@ from poolder_trio.errors import Closed, RestartLimitExceeded
 from poolder_trio.kernel import aside, inside, watch
 from poolder_trio.kernel.aged_mailbox import mailbox
 from poolder_trio.kernel.gate import Gate
+from poolder_trio.kernel.home import Home
 from poolder_trio.kernel.interruption import interruption
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.notes import add_note, describe, shown
@@ -168,6 +169,7 @@ class Crew:
         self.nursery = nursery
         self.timers = Timers(nursery)
         self.gate = None if rules.rate is None else Gate(rules.rate, self.timers)
+        self.home = Home(name)
         self.clock = trio.lowlevel.current_clock().current_time
         #: Makes what tells a worker when to let others have the event loop.
         self.pace = pace_here()

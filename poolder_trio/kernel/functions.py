@@ -113,6 +113,7 @@ class Functions(Service):
             super()._put(alias, value)
 
     def _set_live(self, name: str, value: object) -> None:
+        self._require_home()
         self.OPTIONS[self.LIMITS[0]](name, value, type(self).__name__)
         self._put(name, value)
         if self._crew is not None:
@@ -187,6 +188,7 @@ class Functions(Service):
 
     def close(self) -> None:
         """Accept no more. What was accepted is finished; the block goes on."""
+        self._require_home()
         self._box = NO_BOX
         if self._post is not None:
             self._post.shut()

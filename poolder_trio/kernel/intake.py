@@ -69,6 +69,7 @@ class Intake:
             TooManyRequests: there is no room, and the rule is to refuse.
             Closed: nothing is accepted.
         """
+        self._crew.home.require()
         if self.is_late():
             for entry in entries:
                 self._crew.ledger.abandon(entry.item)

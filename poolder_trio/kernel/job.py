@@ -261,6 +261,7 @@ class Job(Generic[T]):
     def cancel(self) -> None:
         """Withdraw the job if it waits, cancel its handler if it runs; nothing if it has ended."""
         if self.place is not None:
+            self.place.box.crew.home.require()
             self.place.withdraw(self)
 
     # Like `parked`, but for each call: with one frame, and no function of its own.

@@ -263,7 +263,10 @@ class Mailbox:
     def _may_start(self, *, waited: bool = False) -> bool:
         if not self.free or self.paused:
             return False
-        return self.crew.gate is None or self.crew.gate.enter(self, waited=waited)
+        if self.crew.gate is None:
+            return True
+        self.crew.home.require()
+        return self.crew.gate.enter(self, waited=waited)
 
     def _starts(self, item: object) -> bool:
         """Hand an item over that may start; if nobody is there for it, its slot is another's."""
@@ -278,6 +281,7 @@ class Mailbox:
             self.crew.gate.give_back()
 
     def _hand(self, item: object) -> bool:
+        self.crew.home.require()
         if self._parking.hand(item):
             self.parked -= 1
             self.crew.awake += 1

@@ -120,7 +120,7 @@ class Post:
             QueueFull, TooManyRequests: the mailbox is full; which, its rule says.
             Closed: nothing is accepted, or ``seat`` has ended.
         """
-        self._check(key, priority)
+        self.check(key, priority)
         if self._is_late():
             return self._abandoned(message, awaited=awaited)
         box = self._box(message, key, seat)
@@ -140,7 +140,7 @@ class Post:
         awaited: bool = False,
     ) -> object:
         """Send a message as `send_nowait` does; wait for room, where the rule says so."""
-        self._check(key, priority)
+        self.check(key, priority)
         await trio.lowlevel.checkpoint()
         while not self._is_late():
             box = self._box(message, key, seat)
@@ -165,7 +165,7 @@ class Post:
         seat: Seat | None = None,
     ) -> Any:  # noqa: ANN401  # its reply type is the user's
         """Send a message and wait for the reply. A cancelled caller takes the job along."""
-        self._check(key, priority)
+        self.check(key, priority)
         while True:
             if not self.accepting:
                 # Only here: a cancelled caller whose job is accepted takes it back at once.
@@ -213,7 +213,7 @@ class Post:
 
         Returns what was put in, as `send_nowait` does.
         """
-        self._check(key, priority)
+        self.check(key, priority)
         await trio.lowlevel.checkpoint()
         while messages and not self._is_late():
             shared = self._crew.shared
@@ -300,7 +300,7 @@ class Post:
         self, message: object, key: Hashable = None, priority: float | None = None
     ) -> None:
         """Send a message to every worker, or to none if one has no room and the rule is to wait."""
-        self._check(key, priority)
+        self.check(key, priority)
         if self._came_too_late(message):
             return
         boxes = self.router.everyone()
@@ -317,7 +317,7 @@ class Post:
 
         A sender that is cancelled while it waits has sent it to those before.
         """
-        self._check(key, priority)
+        self.check(key, priority)
         await trio.lowlevel.checkpoint_if_cancelled()
         if not self._came_too_late(message):
             full = self._put_in_each(self.router.everyone(), message, key, priority)
@@ -364,7 +364,8 @@ class Post:
 
     # -- what all of them need
 
-    def _check(self, key: Hashable, priority: float | None) -> None:
+    def check(self, key: Hashable, priority: float | None) -> None:
+        """Raise ``TypeError`` if nothing looks at ``key`` or ``priority``."""
         if priority is not None and self._order != "priority":
             wrong = f"priority={priority!r} needs queue=Queue(order='priority'), which looks at it"
             raise TypeError(wrong)

@@ -13,6 +13,7 @@ import trio
 from poolder_trio.errors import Closed
 from poolder_trio.kernel import registry
 from poolder_trio.kernel.accounts import Tally
+from poolder_trio.kernel.home import Home
 from poolder_trio.kernel.notes import printable
 from poolder_trio.kernel.opening import Opening
 from poolder_trio.kernel.options import Options
@@ -122,6 +123,7 @@ class Service(Options):
     _closes_early = False
     _is_left = False
     _exit: AsyncExitStack
+    _home: Home | None = None
 
     async def _start(self, nursery: trio.Nursery) -> Engine:
         """Build this opening's engine; return when it is ready."""
@@ -178,6 +180,7 @@ class Service(Options):
         if self.name is not None:
             registry.register(self.name, self)
             stack.callback(registry.unregister, self.name)
+        self._home = Home(self._title)
         self._stage = Stage.OPENING
         self._is_left = self._closes_early = False
         self._engine = None
@@ -272,6 +275,11 @@ class Service(Options):
             task_status.started(self)
             await self.wait_closed()
 
+    def _require_home(self) -> None:
+        """Raise ``RuntimeError`` if it is open in another Trio run than this, if this is one."""
+        if self._home is not None and self._stage not in (Stage.NEW, Stage.ENDED):
+            self._home.require()
+
     # -- for users
 
     def close(self) -> None:
@@ -279,6 +287,7 @@ class Service(Options):
 
         A component that is paused resumes. One that is being opened is closed when it is open.
         """
+        self._require_home()
         if self._stage is Stage.OPENING:
             self._closes_early = True
             return
@@ -293,6 +302,7 @@ class Service(Options):
         Of one that is being opened, the opening is cancelled, at once, and its block begins when
         nothing of it runs.
         """
+        self._require_home()
         if self._entering is not None:
             self._entering.scope.cancel()
         if self._engine is not None and self._stage is not Stage.OPENING:
@@ -305,6 +315,7 @@ class Service(Options):
         Raises:
             Closed: it is not open.
         """
+        self._require_home()
         if self._stage not in (Stage.OPEN, Stage.CLOSING):
             raise self._refusal()
         if self._engine is not None and self._stage is Stage.OPEN and not self._is_left:
@@ -316,6 +327,7 @@ class Service(Options):
         Raises:
             Closed: it is not open.
         """
+        self._require_home()
         if self._stage not in (Stage.OPEN, Stage.CLOSING):
             raise self._refusal()
         if self._engine is not None:
