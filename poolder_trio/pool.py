@@ -576,6 +576,7 @@ class Pool(Service, Generic[M, R]):
                 nursery.start_soon(ask, number, seat)
         if errors:
             failed = [errors[number] for number in sorted(errors)]
+            errors.clear()  # who keeps one of them keeps a frame that knows them all
             message = f"{len(failed)} of {len(seats)} workers failed to reply"
             raise ExceptionGroup(message, failed)
         return [replies[number] for number in range(len(seats))]

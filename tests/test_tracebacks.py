@@ -9,6 +9,7 @@ from contextvars import Context
 
 import pytest
 import trio
+import trio.testing
 
 from poolder_trio import (
     AsyncPool,

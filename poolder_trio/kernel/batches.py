@@ -267,6 +267,9 @@ class Batches(Crew):
         self.sealed -= len(parcel)
         del self.sent[parcel.job]
         self._is_out(parcel)
+        # A frame of its handler may know it, and is known to an error, which its jobs know.
+        del parcel.job
+        parcel.asked = None
         self.spell.interrupt()
         if self.draining:
             # Its worker is free next, if it had one.

@@ -70,6 +70,11 @@ class Snapshots:
         self.others = Terms(True, ALL, context)  # noqa: FBT003
         self.is_empty = not context
 
+    def forget(self) -> None:
+        """Hold the last context no more; an empty one holds nothing."""
+        if not self.is_empty:
+            self._keep(Context())
+
     def terms(self, form: Form) -> Terms:
         """Return the terms of a job that somebody awaits and that is submitted in this context."""
         self.take()

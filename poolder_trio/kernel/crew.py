@@ -441,7 +441,10 @@ class Crew:
                 f"{seat.name} crashed: nobody waits for this result, so it leaves the block; "
                 f"restart=Restart(max_restarts=...) {remedy} instead",
             )
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # who keeps an error keeps this frame
         message = (
             f"{self.name}: more crashes than max_restarts={rule.max_restarts} "
             f"within {rule.within:g} s"

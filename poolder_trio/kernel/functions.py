@@ -179,8 +179,12 @@ class Functions(Service):
         """Nothing depends on who is there; the crew calls this."""
 
     def rests(self, seat: Seat) -> None:
-        """Let a worker let go of the last job's context; the crew calls this."""
+        """Let go of the last job's function and context; the crew calls this."""
         cast("Runner", seat.worker).rest()
+        self._checked = _NONE_YET
+        self._contexts.forget()
+        if self._post is not None:
+            self._post.forget()
 
     def route_again(self, item: object) -> Mailbox | None:  # noqa: ARG002
         """Return ``None``: when the one mailbox is closed, nothing more is run."""

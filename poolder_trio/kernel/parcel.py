@@ -144,8 +144,9 @@ class Parcel(Batch[Any]):
         if self.job.status == "running":
             asked.left = True
         else:
+            how = "backed off" if self.job.attempt else "waited"
             self._leaves(asked)
-            self._crew.ended_waiting(asked, "backed off" if self.job.attempt else "waited")
+            self._crew.ended_waiting(asked, how)
         return True
 
     def _leaves(self, asked: Asked) -> None:

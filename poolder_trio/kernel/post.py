@@ -84,10 +84,14 @@ class Post:
     def shut(self) -> None:
         """Accept no more."""
         self.accepting = False
-        self._terms = SENT  # and the last context is not held
+        self.forget()
         self.router.shut()
 
     @trio.lowlevel.enable_ki_protection
+    def forget(self) -> None:
+        """Hold the last context no more."""
+        self._terms = SENT
+
     def change(
         self, dispatch: Dispatch | None, key: Callable[..., Hashable] | None, *, uses_keys: bool
     ) -> None:

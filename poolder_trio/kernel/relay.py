@@ -130,10 +130,12 @@ class RelayRunner(Runner):
             given: Any = job.given
             if self.is_away(job.terms.context):
                 await self.enter(job.terms.context)
-            reply = await (fn(given) if job.terms.form is ONE else fn(*given))
+            one = job.terms.form is ONE
+            del job  # who keeps an error keeps this frame
+            reply = await (fn(given) if one else fn(*given))
             if not isinstance(reply, Directive):
                 return reply
-            reply = self._obey(cast("Task", job.message).name, reply)
+            reply = self._obey(cast("Task", fn).name, reply)
             if isinstance(reply, Emit):
                 message = f"{reply!r} means nothing to a scheduler: it has no callbacks"
                 raise TypeError(message)

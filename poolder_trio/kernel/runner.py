@@ -122,10 +122,11 @@ class Runner:
         # No variable here holds the context: who keeps an error keeps this frame.
         if self.is_away(job.terms.context):
             await self.enter(job.terms.context)
-        args = cast("tuple[object, ...]", job.args)
+        fn, args = cast("Callable[..., Any]", job.message), cast("tuple[object, ...]", job.args)
+        del job  # nor the job, which holds the error
         if self.executor is None:
-            return await job.message(*args)  # type: ignore[operator]  # it was checked
-        return await self.executor(job.message, args)  # type: ignore[arg-type]
+            return await fn(*args)
+        return await self.executor(fn, args)
 
     async def handle_job(self, job: object) -> NoReturn:
         """Refuse: every function has a record, whether or not somebody waits for it."""

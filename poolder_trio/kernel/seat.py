@@ -234,7 +234,7 @@ class Seat:
     @trio.lowlevel.enable_ki_protection
     async def serve(self) -> None:
         """Run jobs until the seat is left."""
-        again: tuple[Job[Any], Exception] | None = None
+        again: list[tuple[Job[Any], Exception]] = []
         while True:
             # A scope that was cancelled for one job would cancel the next: each cut is followed
             # by a fresh one.
@@ -247,7 +247,6 @@ class Seat:
                     if await self._work(again):
                         if self.leaving or self.crew.dismiss_surplus(self):
                             return
-                        again = None
                         if self.first is not NOTHING:
                             # What follows up may be followed up itself, without end.
                             await trio.lowlevel.checkpoint()
@@ -257,12 +256,13 @@ class Seat:
                     raise
                 clean_up = error
             again = self._after_cut(clean_up)
+            clean_up = None
 
     @trio.lowlevel.enable_ki_protection
-    async def _work(self, again: tuple[Job[Any], Exception] | None) -> bool:
+    async def _work(self, again: list[tuple[Job[Any], Exception]]) -> bool:
         """Take and run jobs. Return whether the seat is left; if not, the scope was cut."""
-        if again is not None:
-            await self._run(*again)
+        if again:
+            await self._run(*again.pop())
         box = self.box
         first = await self._hold() if box.paused else self._begin()
         while first is not NOTHING or not self.signal:
@@ -444,28 +444,34 @@ class Seat:
         self.item = job
         job.place = self
         self.busy = True
-        while True:
-            if failure is None:
-                job.attempt += 1
-                if crew.ledger.instruments is not None:
-                    crew.ledger.tell("job_started", job, self.worker)
-                if crew.clocked:
-                    self.started = crew.clock()
-                try:
-                    reply = await self._handle(job)
-                    if isinstance(reply, Directive) and crew.limit is None:
-                        reply = await self._obey(reply)
-                except Exception as error:
-                    if self._cut is not None:
-                        raise
-                    failure = error
-                else:
-                    self._let_go(job)
-                    crew.ledger.complete(job, reply)
+        reply: object = None
+        try:
+            while True:
+                if failure is None:
+                    job.attempt += 1
+                    if crew.ledger.instruments is not None:
+                        crew.ledger.tell("job_started", job, self.worker)
+                    if crew.clocked:
+                        self.started = crew.clock()
+                    try:
+                        reply = await self._handle(job)
+                        if isinstance(reply, Directive) and crew.limit is None:
+                            reply = await self._obey(reply)
+                    except Exception as error:
+                        if self._cut is not None:
+                            raise
+                        failure = error
+                    else:
+                        self._let_go(job)
+                        crew.ledger.complete(job, reply)
+                        return
+                if not await self._try_again(job, failure):
                     return
-            if not await self._try_again(job, failure):
-                return
-            failure = None
+                failure = None
+        finally:
+            # Who keeps an error keeps this frame, but nothing of what ran here.
+            reply = None
+            del job, failure
 
     def _handle(self, job: Job[Any]) -> Awaitable[object]:
         if job.args is None:
@@ -478,40 +484,43 @@ class Seat:
 
     async def _try_again(self, job: Job[Any], error: Exception) -> bool:
         """Ask what to do about a failed try, and do it, but for a try that is to be made now."""
-        crew = self.crew
-        self.started = math.inf
-        wait: float | None = None
-        verdict: object = None
-        if trio.current_effective_deadline() == -math.inf:
-            # The worker is cancelled: this is what a clean-up raised, and there is no next try.
-            self._give_up(job, error, halted=False)
-            return False
         try:
-            verdict = await self._ask(job, error)
-            if verdict is not HALT:
-                wait = self._wait(job, error, verdict)
-        except Exception as second:
-            if self._cut is not None:
-                raise
-            if second is not error and second.__context__ is None:
-                set_context(second, error)
-            error = second
-        if self._cut is Cut.CANCEL:
-            self._take_back(job)
-            return False
-        if wait is None:
-            self._give_up(job, error, halted=verdict is HALT)
-            return False
-        crew.ledger.tell("job_retried", job, error, wait)
-        if wait > 0:
-            self._let_go(job)
-            BackOff(job, self.box, wait)
-            return False
-        if crew.gate is not None:
-            await crew.gate.turn()
-        else:
-            await trio.lowlevel.checkpoint()
-        return True
+            crew = self.crew
+            self.started = math.inf
+            wait: float | None = None
+            verdict: object = None
+            if trio.current_effective_deadline() == -math.inf:
+                # The worker is cancelled: this is what a clean-up raised, and there is no next try.
+                self._give_up(job, error, halted=False)
+                return False
+            try:
+                verdict = await self._ask(job, error)
+                if verdict is not HALT:
+                    wait = self._wait(job, error, verdict)
+            except Exception as second:
+                if self._cut is not None:
+                    raise
+                if second is not error and second.__context__ is None:
+                    set_context(second, error)
+                error = second
+            if self._cut is Cut.CANCEL:
+                self._take_back(job)
+                return False
+            if wait is None:
+                self._give_up(job, error, halted=verdict is HALT)
+                return False
+            crew.ledger.tell("job_retried", job, error, wait)
+            if wait > 0:
+                self._let_go(job)
+                BackOff(job, self.box, wait)
+                return False
+            if crew.gate is not None:
+                await crew.gate.turn()
+            else:
+                await trio.lowlevel.checkpoint()
+            return True
+        finally:
+            del job, error  # as above
 
     def _let_go(self, item: object) -> None:
         """Note that the job in hand is not in hand any more."""
@@ -575,7 +584,10 @@ class Seat:
             return
         self._fail(job, error)
         if not job.terms.awaited:
-            raise error
+            try:
+                raise error
+            finally:
+                del job, error  # as above
 
     @aside.whole
     def _fail(self, job: Job[Any], error: Exception, status: Status = "failed") -> None:
@@ -587,14 +599,14 @@ class Seat:
         self._let_go(job)
         self.crew.ledger.cancel(job, "ran")
 
-    def _after_cut(self, clean_up: Exception | None) -> tuple[Job[Any], Exception] | None:
+    def _after_cut(self, clean_up: Exception | None) -> list[tuple[Job[Any], Exception]]:
         """Settle the job that was cut, or return it with its error if it may be tried again.
 
         Args:
             clean_up: what the handler raised while it was cancelled, if anything.
         """
         if not self.busy:
-            return None  # it completed all the same
+            return []  # it completed all the same
         item = self.item
         job = item if type(item) is Job and item.place is self else self._record(item)
         if self._cut is Cut.TIMEOUT:
@@ -602,19 +614,23 @@ class Seat:
                 f"the attempt took longer than job_timeout={self.crew.job_timeout:g} s"
             )
             error.__cause__ = clean_up
-            return job, error
+            return [(job, error)]
         if clean_up is None:
             self._take_back(job)
         else:
             self._give_up(job, clean_up, halted=False)
-        return None
+        return []
 
     @trio.lowlevel.enable_ki_protection
     def died(self, error: Exception) -> None:
         """Fail the job in hand, if there is one: its worker was ended under it by ``error``."""
-        self.crash = error
-        if not self.busy:
-            return
+        if self.crew.family is not None:
+            self.crash = error
+        if self.busy:
+            self._lost(error)
+        self.item = None  # it knows its error, which knows a frame that knows this seat
+
+    def _lost(self, error: Exception) -> None:
         item = self.item
         if type(item) is Job and item.place is self:
             crash = WorkerCrashed(f"{self.name} was ended under job {describe(item.subject)}")
