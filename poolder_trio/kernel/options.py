@@ -102,6 +102,23 @@ class Options:
             f"and {cls.__name__} is a {library}, which has: {', '.join(cls.HOOKS) or 'none'}"
         )
 
+    @classmethod
+    def _refuse_to_set(cls, name: str) -> None:
+        """Raise ``AttributeError`` if an attribute of users' own must not be called so."""
+        if name in cls._free:
+            return
+        if name in cls.OPTIONS:
+            _refuse_change(cls, name, "set")
+        if name in BELONGS and name not in cls.HOOKS:
+            raise AttributeError(cls._never_called(name))
+        near = None if hasattr(cls, name) else cls._misspelt(name)
+        if near is not None:
+            raise AttributeError(
+                f"{cls.__name__} has no {name!r}: did you mean {near!r}? "
+                f"If it is an attribute of your own, choose a name less like it"
+            )
+        cls._free.add(name)
+
     def take(self, passed: Mapping[str, object]) -> None:
         """Set every option on this instance: to what was passed, else to what was declared."""
         where = type(self).__name__
@@ -150,35 +167,16 @@ class Options:
             elif name in self.LIMITS:
                 self._set_live(name, value)
             else:
-                _refuse_to_set(self, name)
+                self._refuse_to_set(name)
                 object.__setattr__(self, name, value)
 
         def __delattr__(self, name: str) -> None:
             if name in self.OPTIONS or name in self.LIMITS:
-                _refuse_change(self, name, "deleted")
+                _refuse_change(type(self), name, "deleted")
             object.__delattr__(self, name)
 
 
-def _refuse_to_set(options: Options, name: str) -> None:
-    """Raise ``AttributeError`` if an attribute of users' own must not be called so."""
-    kind = type(options)
-    if name in kind._free:  # noqa: SLF001  # of the class that this is a part of
-        return
-    if name in kind.OPTIONS:
-        _refuse_change(options, name, "set")
-    if name in BELONGS and name not in kind.HOOKS:
-        raise AttributeError(kind._never_called(name))  # noqa: SLF001  # as above
-    near = None if hasattr(kind, name) else kind._misspelt(name)  # noqa: SLF001  # as above
-    if near is not None:
-        raise AttributeError(
-            f"{kind.__name__} has no {name!r}: did you mean {near!r}? "
-            f"If it is an attribute of your own, choose a name less like it"
-        )
-    kind._free.add(name)  # noqa: SLF001  # as above
-
-
-def _refuse_change(options: Options, name: str, what: str) -> NoReturn:
-    kind = type(options)
+def _refuse_change(kind: type[Options], name: str, what: str) -> NoReturn:
     settable = f"; what can be set is {', '.join(kind.LIMITS)}" if kind.LIMITS else ""
     raise AttributeError(
         f"{name} of a {kind.__name__} can't be {what} on an instance: pass it, "
