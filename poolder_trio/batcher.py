@@ -355,9 +355,9 @@ class Batcher(Service, Generic[M, R]):
     async def _prepare(self, stack: AsyncExitStack) -> None:
         # What it enters is left after the component's own nursery, so it is entered before that.
         stack.push(self._grouped)
-        self.stack = await stack.enter_async_context(Stack())
+        self.stack = own = await stack.enter_async_context(Stack())
         await self.handle_init()
-        cast("Stack", self.stack).settle()
+        own.settle()
 
     def _grouped(
         self,
