@@ -418,7 +418,8 @@ class Mailbox:
     def give_back(self, item: object) -> None:
         """Take in an item that was handed to a worker who has ended before it began."""
         if self.received(item):
-            self.give_slot_back()
+            if self.crew.limit is not None:  # else it follows up what has begun, and used no slot
+                self.give_slot_back()
             self._take_back(item)
 
     def _take_back(self, item: object) -> None:
