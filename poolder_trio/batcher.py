@@ -29,7 +29,7 @@ from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
 from poolder_trio.kernel.intake import Entry, Intake
 from poolder_trio.kernel.parcel import Asked, Parcel
 from poolder_trio.kernel.runner import check_function
-from poolder_trio.kernel.seat import Woken
+from poolder_trio.kernel.seat import Woken, unprotected
 from poolder_trio.kernel.service import Service
 from poolder_trio.kernel.stack import Stack
 from poolder_trio.kernel.terms import Terms
@@ -356,7 +356,7 @@ class Batcher(Service, Generic[M, R]):
         # What it enters is left after the component's own nursery, so it is entered before that.
         stack.push(self._grouped)
         self.stack = own = await stack.enter_async_context(Stack())
-        await self.handle_init()
+        await unprotected(self.handle_init)
         own.settle()
 
     def _grouped(

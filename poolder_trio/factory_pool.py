@@ -15,6 +15,7 @@ from poolder_trio.kernel.groups import Child, Groups, role_of
 from poolder_trio.kernel.inbox_child import InboxChild
 from poolder_trio.kernel.notes import printable
 from poolder_trio.kernel.runner import check_function
+from poolder_trio.kernel.seat import unprotected
 from poolder_trio.kernel.service import Service, Stage
 from poolder_trio.kernel.stack import Stack
 from poolder_trio.policies import checks
@@ -355,7 +356,7 @@ class FactoryPool(Service):
         self.stack = await stack.enter_async_context(Stack())
 
     async def _opened(self) -> None:
-        await self.handle_init()
+        await unprotected(self.handle_init)
         cast("Stack", self.stack).settle()
 
     async def _down(self, seat: Seat, reason: Exception | str) -> None:

@@ -22,6 +22,7 @@ from poolder_trio.kernel.post import Post
 from poolder_trio.kernel.routing import Router
 from poolder_trio.kernel.schedules import Rules as Scheduling
 from poolder_trio.kernel.schedules import Schedules
+from poolder_trio.kernel.seat import unprotected
 from poolder_trio.kernel.service import Service
 from poolder_trio.kernel.stack import Stack
 from poolder_trio.kernel.terms import AWAITED
@@ -402,7 +403,7 @@ class Pool(Service, Generic[M, R]):
         self.stack = await stack.enter_async_context(Stack())
 
     async def _opened(self) -> None:
-        await self.handle_init()
+        await unprotected(self.handle_init)
         cast("Stack", self.stack).settle()
 
     def employ(self, seat: Seat) -> Worker[M, R]:

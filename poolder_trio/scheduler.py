@@ -19,7 +19,7 @@ from poolder_trio.kernel.marks import declared_triggers, marked
 from poolder_trio.kernel.relay import Relay, RelayRunner
 from poolder_trio.kernel.runner import check_function
 from poolder_trio.kernel.schedules import Schedules
-from poolder_trio.kernel.seat import Woken
+from poolder_trio.kernel.seat import Woken, unprotected
 from poolder_trio.kernel.service import Service, Stage
 from poolder_trio.kernel.spell import Spell
 from poolder_trio.kernel.stack import Stack
@@ -268,7 +268,7 @@ class Scheduler(Service):
         )
         # What is scheduled while the scheduler prepares itself may be due before it is ready.
         crew.pause()
-        await self.handle_init()
+        await unprotected(self.handle_init)
         cast("Stack", self.stack).settle()
         for name, trigger in self._triggers.items():
             self._schedules.declare(name, trigger)

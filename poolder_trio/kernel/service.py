@@ -153,6 +153,7 @@ class Service(Options):
 
     # -- entering and leaving
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         self.require_described()
         if self._stage not in (Stage.NEW, Stage.ENDED):
@@ -210,6 +211,7 @@ class Service(Options):
         def __exit__(self, *_: object) -> None:
             """Nothing was entered."""
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
@@ -218,6 +220,7 @@ class Service(Options):
     ) -> bool | None:
         return await self._exit.__aexit__(exc_type, exc, traceback)
 
+    @trio.lowlevel.enable_ki_protection
     async def _leave(
         self,
         exc_type: type[BaseException] | None,  # noqa: ARG002

@@ -1,0 +1,261 @@
+"""Ctrl-C at each line in turn: whatever the line, the program ends, and its accounts add up.
+
+There is no real signal: what a signal would do at a line is done there, so that each run is alike.
+"""
+
+import signal
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+import poolder_trio
+from poolder_trio import (
+    Batcher,
+    Pool,
+    Queue,
+    Tasker,
+    Worker,
+)
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+# Ctrl-C may hit between the making of a coroutine and its first step.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited"),
+]
+
+#: Lines of these are interrupted: ours, and what runs between them in our name.
+_FOLDERS = (str(Path(poolder_trio.__file__).parent),)
+#: Seconds of the clock on the wall after which a run has hung.
+_PATIENCE = 30
+
+
+class Hung(Exception):
+    """The program did not end."""
+
+
+class Seen:
+    """What a scenario tells of: components that it opens, and jobs that it sends."""
+
+    def __init__(self):
+        self.components = []
+        self.begun = 0
+        self.done = 0
+
+    def add(self, component):
+        self.components.append(component)
+        return component
+
+    @contextmanager
+    def sending(self, count=1):
+        """Surround a send: when it is interrupted, it may have been accepted, or not."""
+        self.begun += count
+        yield
+        self.done += count
+
+
+class _Tracer:
+    """Calls ``act`` before the line that is to be interrupted, once."""
+
+    def __init__(self, hit, act):
+        self._hit = hit
+        self._act = act
+        self.lines = Counter()
+        self.has_hit = False
+
+    def __call__(self, frame, event, _):
+        if event != "call" or not frame.f_code.co_filename.startswith(_FOLDERS):
+            return None
+        return self._line
+
+    def _line(self, frame, event, _):
+        if event == "line":
+            line = (frame.f_code.co_filename, frame.f_lineno)
+            self.lines[line] += 1
+            if self._hit == (*line, self.lines[line]):
+                self.has_hit = True
+                sys.settrace(None)
+                self._act(frame)
+        return self._line
+
+
+def _press_ctrl_c(frame):
+    # Trio's own handler: it raises here, or, where there is protection, in the main task later.
+    signal.getsignal(signal.SIGINT)(signal.SIGINT, frame)
+
+
+@contextmanager
+def default_sigint():
+    """Let Trio handle Ctrl-C, also where it is ignored, as it is in a job in the background."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _limit(seconds):
+    """End a run that hangs in spite of everything: what this raises breaks Trio's loop."""
+
+    def give_up(*_):
+        raise Hung
+
+    previous = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _run(scenario, tracer):
+    """Run a scenario; return what it has told, and what has left it."""
+    seen = Seen()
+
+    async def main():
+        with trio.fail_after(100_000):
+            await scenario(seen)
+
+    left = None
+    trio._core._run._r.seed(1)  # the order of tasks in a step: the same in each run
+    before = sys.gettrace()
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    with default_sigint(), _limit(_PATIENCE):
+        sys.settrace(tracer)
+        try:
+            trio.run(main, clock=clock)
+        except BaseException as error:  # noqa: BLE001  # it is what is looked at
+            left = error
+        finally:
+            sys.settrace(before)
+    return seen, left
+
+
+def _leaves(error):
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+def check_every_line(scenario, *, times=2):
+    """Run ``scenario(seen)`` once for each of its lines in this package, interrupted there.
+
+    Args:
+        scenario: an async function that ends by itself.
+        times: at which visits to a line: the first so many, and the last.
+    """
+    tracer = _Tracer(None, _press_ctrl_c)
+    _, left = _run(scenario, tracer)
+    if left is not None:
+        raise left
+    faults = []
+    for (file, line), count in sorted(tracer.lines.items()):
+        for visit in sorted({*range(1, min(times, count) + 1), count}):
+            attempt = _Tracer((file, line, visit), _press_ctrl_c)
+            seen, left = _run(scenario, attempt)
+            fault = attempt.has_hit and _fault(seen, left)
+            if fault:
+                faults.append(f"{Path(file).name}:{line}, visit {visit} of {count}: {fault}")
+    assert not faults, "\n".join(["interrupted at", *faults])
+
+
+def _fault(seen, left):
+    """Say what is wrong after an interrupt; an empty text: nothing."""
+    if left is None:
+        return "Ctrl-C was lost"
+    others = [each for each in _leaves(left) if not isinstance(each, KeyboardInterrupt)]
+    if others:
+        return f"beside KeyboardInterrupt there is {others!r}"
+    total = 0
+    for each in seen.components:
+        counts = each.statistics()
+        if counts.running or counts.waiting:
+            return f"{each!r} still has {counts}"
+        total += counts.submitted
+    if seen.begun and not seen.done <= total <= seen.begun:
+        return f"{seen.done} sends of {seen.begun} were done, but {total} jobs ended"
+    return ""
+
+
+# -- the programs
+
+
+class Echo(Worker):
+    async def handle_job(self, job):
+        await trio.sleep(1)
+
+    async def handle_call(self, request):
+        await trio.sleep(1)
+        return request
+
+
+async def work(number=0):
+    await trio.sleep(1)
+    return number
+
+
+async def calls(seen):
+    async with seen.add(Pool(Echo, pool_size=2)) as pool:
+        with seen.sending():
+            await pool.call(1)
+        with seen.sending():
+            await pool.call(2)
+
+
+async def a_call_that_is_cancelled(seen):
+    async with seen.add(Tasker(limit=1)) as tasker:
+        for limit in (0.5, 1.5):
+            with seen.sending(), trio.move_on_after(limit):
+                await tasker.call(work)
+
+
+async def a_wait_for_a_job(seen):
+    async with seen.add(Tasker(limit=1)) as tasker:
+        with seen.sending():
+            job = await tasker.submit(work)
+        await job.wait()
+        await job.wait_done()
+
+
+async def casts_that_wait_for_room(seen):
+    async with seen.add(Pool(Echo, pool_size=1, queue=Queue(max=1))) as pool:
+        for number in range(4):
+            with seen.sending():
+                await pool.cast(number)
+        with seen.sending(2):
+            await pool.cast_many([1, 2])
+
+
+async def pushes_that_wait_for_room(seen):
+    async def handle(batch):
+        await trio.sleep(1)
+
+    async with seen.add(Batcher(handle, limit=1, queue=Queue(max=1))) as batcher:
+        for number in range(4):
+            with seen.sending():
+                await batcher.push(number)
+
+
+SCENARIOS = [
+    calls,
+    a_call_that_is_cancelled,
+    a_wait_for_a_job,
+    casts_that_wait_for_room,
+    pushes_that_wait_for_room,
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.__name__)
+def test_ctrl_c_at_any_line_ends_the_program_and_the_accounts_add_up(scenario):
+    check_every_line(scenario)
