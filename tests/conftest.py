@@ -1,20 +1,91 @@
 """How Hypothesis runs: without deadlines everywhere, and the same examples each time on CI.
 
-And a Redis server, for the tests of whatever talks to one.
+A limit of seconds for each test, and a Redis server, for the tests of whatever talks to one.
 """
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 import time
+import traceback
 
 import pytest
+import trio
 from hypothesis import settings
 
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+#: Seconds of real time. What hangs fails then, alone, and says where; on a busy machine the quick
+#: tests take a fifth of it.
+LIMIT = float(os.environ.get("TEST_LIMIT", "40"))
+LIMIT_OF_SLOW_ONES = 200.0
+SECONDS_TO_END = 2.0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    slow = any(item.get_closest_marker(name) for name in ("slow", "server", "once"))
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        return (yield)  # `faulthandler_timeout` is left
+    with Limit(LIMIT_OF_SLOW_ONES if slow else LIMIT):
+        return (yield)
+
+
+class TookTooLong(Exception):
+    """Raised wherever the test hangs."""
+
+
+class Limit:
+    """Ends what takes longer than some seconds: by a cancellation, or else by an exception.
+
+    A signal, since it is no more than a thread could do that wakes the one that hangs, and leaves
+    the process and the other tests alone. A Trio run is cancelled: to raise in its midst would
+    leave tasks behind, for later tests to stumble over.
+    """
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.places = []
+
+    def __enter__(self):
+        self.before = signal.signal(signal.SIGALRM, self.ring)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds, SECONDS_TO_END)
+
+    def __exit__(self, exc_type, exc, tb):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self.before)
+        if self.places:
+            pytest.fail(f"took longer than {self.seconds:g} s; it was at\n{self.places[0]}")
+
+    def ring(self, number, frame):
+        running = trio.lowlevel.in_trio_run()
+        place = "".join(traceback.format_stack(frame, limit=-8))
+        if running:
+            root = trio.lowlevel.current_root_task()
+            place += "".join(tasks_below(root))
+        self.places.append(place)
+        if running and len(self.places) == 1:
+            trio.lowlevel.current_trio_token().run_sync_soon(
+                root.child_nurseries[-1].cancel_scope.cancel
+            )
+        else:
+            raise TookTooLong
+
+
+def tasks_below(task):
+    """Where each task waits."""
+    for nursery in task.child_nurseries:
+        for child in sorted(nursery.child_tasks, key=lambda task: task.name):
+            frames = [(frame, line) for frame, line in child.iter_await_frames()]
+            stack = traceback.StackSummary.extract(iter(frames), limit=-8)
+            yield f"  task {child.name}:\n" + "".join(stack.format())
+            yield from tasks_below(child)
 
 
 class RedisServer:

@@ -257,11 +257,11 @@ async def test_a_server_that_ends_leaves_a_shared_room_to_the_others():
         await again.call("d")
 
 
+STEP = st.tuples(st.integers(0, 2), st.sampled_from(["cast", "wait", "pause", "resume"]))
+
+
 @given(
-    steps=st.lists(
-        st.tuples(st.integers(0, 2), st.sampled_from(["cast", "wait", "pause", "resume"])),
-        max_size=40,
-    ),
+    steps=st.lists(STEP, max_size=40) | st.lists(STEP, min_size=20, max_size=40),
     maximum=st.integers(0, 4),
     rule=st.sampled_from(["reject", "drop_oldest", "drop_newest"]),
     timeout=st.sampled_from([1.5, math.inf]),

@@ -176,7 +176,7 @@ async def act(pool, model, nursery, step):  # noqa: C901  # a table of steps
     rate=st.sampled_from([None, Rate(4)]),
     job_timeout=st.sampled_from([math.inf, 2.0]),
     end=st.sampled_from(["leave", "grace", "close", "cancel", "raise"]),
-    steps=st.lists(STEPS, max_size=25),
+    steps=st.lists(STEPS, max_size=25) | st.lists(STEPS, min_size=12, max_size=25),
 )
 def test_every_job_is_accounted_for_exactly_once(  # noqa: PLR0917
     mode, size, queue, restart, rate, job_timeout, end, steps

@@ -123,7 +123,8 @@ class Model:
 
     def put(self, item, now):
         dropped = []
-        if len(self.since) >= self.queue.max and self.queue.overflow != "drop_oldest":
+        full = len(self.since) + self.room.reserved >= self.queue.max
+        if full and self.queue.overflow != "drop_oldest":
             dropped = self.age(now)
         out = self.room.put(item, now, key=item.key, priority=item.priority)
         for other in out:
@@ -170,14 +171,14 @@ class Model:
         return item, dropped
 
 
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["put", "put", "put", "restore", "get", "expire", "remove", "discard"]),
-        st.integers(0, 3),
-        st.sampled_from([0, 0, 1, 2, 5, 20]),
+STEP = st.tuples(
+    st.sampled_from(
+        ["put", "put", "put", "restore", "reserve", "get", "expire", "remove", "discard"]
     ),
-    max_size=60,
+    st.integers(0, 3),
+    st.sampled_from([0, 0, 1, 2, 5, 20]),
 )
+STEPS = st.lists(STEP, max_size=60) | st.lists(STEP, min_size=30, max_size=60)
 QUEUES = st.builds(
     Queue,
     max=st.sampled_from([0, 1, 3, 6, math.inf]),
@@ -187,6 +188,22 @@ QUEUES = st.builds(
     min=st.sampled_from([0, 0, 1, 3]),
     codel=st.none() | st.builds(CoDel, st.sampled_from([0, 1, 3]), st.sampled_from([1, 2, 0.5])),
 )
+
+
+@every_order
+@pytest.mark.parametrize("ages", [{"timeout": 9}, {"codel": CoDel()}], ids=str)
+@pytest.mark.parametrize(
+    ("rule", "left"),
+    [("wait", "ab"), ("reject", "ab"), ("drop_newest", "ab"), ("drop_oldest", "bc")],
+)
+def test_what_backs_off_keeps_its_place_in_the_bound(order, ages, rule, left):
+    room = Queue(max=3, order=order, overflow=rule, **ages).build()
+    room.reserved = 1
+    dropped = [each for item in "abc" for each in room.put(item, 0)]
+    assert "".join(room.items()) == left
+    assert dropped == [item for item in "abc" if item not in left]
+    room.reserved = 0
+    assert room.put("d", 0) == []
 
 
 @settings(max_examples=400)
@@ -203,6 +220,8 @@ def test_a_room_of_any_order_does_what_a_list_does(queue, steps):
         elif what == "restore":
             room.restore(item, now, key=item.key, priority=item.priority)
             model.restore(item, now)
+        elif what == "reserve":
+            room.reserved = model.room.reserved = number
         elif what == "get":
             assert room.get(now) == model.get(now)
         elif what == "expire":

@@ -569,13 +569,11 @@ QUEUES = st.builds(
     min=st.sampled_from([0, 0, 1, 2]),
     codel=st.none() | st.builds(CoDel, st.sampled_from([0, 0.5, 1]), st.sampled_from([0.5, 2])),
 )
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["cast", "cast", "call", "brief call", "sleep", "pause", "resume"]),
-        st.sampled_from([0, 0.5, 1, 3]),
-    ),
-    max_size=25,
+STEP = st.tuples(
+    st.sampled_from(["cast", "cast", "call", "brief call", "sleep", "pause", "resume"]),
+    st.sampled_from([0, 0.5, 1, 3]),
 )
+STEPS = st.lists(STEP, max_size=25) | st.lists(STEP, min_size=12, max_size=25)
 
 
 @settings(max_examples=200)

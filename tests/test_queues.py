@@ -101,7 +101,8 @@ arrivals = st.tuples(
 )
 departures = st.tuples(st.sampled_from(["get", "pop", "remove", "discard"]), values)
 reservations = st.tuples(st.just("reserve"), st.integers(0, 2))
-operations = st.lists(arrivals | departures | reservations, max_size=40)
+operation = arrivals | departures | reservations
+operations = st.lists(operation, max_size=40) | st.lists(operation, min_size=20, max_size=40)
 limits = st.integers(0, 5) | st.just(math.inf)
 
 

@@ -148,7 +148,7 @@ class Model:
         return [self.emit(window, "flush") for window in list(self.windows)]
 
 
-STEPS = st.one_of(
+STEP = st.one_of(
     st.tuples(st.just("add"), st.sampled_from("xyz"), st.integers(0, 6), st.booleans()),
     st.tuples(st.just("pop"), st.sampled_from("xyz"), st.integers(-3, 3)),
     st.tuples(st.just("discard"), st.integers(0, 20)),
@@ -161,7 +161,7 @@ STEPS = st.one_of(
     limit=st.integers(1, 5),
     timeout=st.sampled_from([3, 10, math.inf]),
     max_weight=st.sampled_from([6, 9, math.inf]),
-    steps=st.lists(STEPS, max_size=40),
+    steps=st.lists(STEP, max_size=40) | st.lists(STEP, min_size=20, max_size=40),
 )
 def test_windows_do_as_the_model_does(limit, timeout, max_weight, steps):
     windows, model = Windows(limit, timeout, max_weight), Model(limit, timeout, max_weight)

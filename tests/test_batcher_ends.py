@@ -1,0 +1,68 @@
+"""How batches end: those of handlers that send while the block is left, or the batcher closes."""
+
+import pytest
+import trio
+
+from poolder_trio import Batcher, JobAbandoned
+
+
+@pytest.mark.parametrize("way", ["push", "push_nowait"])
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_what_is_sent_while_the_block_is_left_and_all_are_busy_goes_together(
+    way, concurrency, autojump_clock
+):
+    batches = []
+
+    async def handle(batch):
+        batches.append((trio.current_time(), list(batch), batch.reason))
+        if batch[0] == "first":
+            for item in "xyz":
+                sent = getattr(batcher, way)(item)
+                if way != "push_nowait":
+                    await sent
+        await trio.sleep(1)
+
+    with trio.fail_after(60):
+        async with (
+            Batcher(handle, limit=10, timeout=50, concurrency=concurrency) as batcher,
+            trio.open_nursery() as nursery,
+        ):
+            for number in range(1, concurrency):
+                await batcher.push(f"busy {number}")
+                nursery.start_soon(batcher.flush)
+                await trio.lowlevel.checkpoint()
+            await batcher.push("first")
+            nursery.cancel_scope.cancel()
+    assert [batch for batch in batches if batch[1] == list("xyz")] == [(1, list("xyz"), "close")]
+    assert batcher.report.completed == concurrency + 3
+
+
+@pytest.mark.parametrize("rest", ["at once", "later"])
+@pytest.mark.parametrize("key", [None, len])
+async def test_a_cancelled_call_of_a_handler_to_its_own_closing_batcher_is_cancelled_and_no_more(
+    rest, key, autojump_clock
+):
+    ended = []
+
+    async def handle(batch):
+        if batch[0] != "first":
+            return batch
+        batcher.close()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await batcher.call("cancelled")
+            finally:
+                ended.append(scope.cancel_called)
+        ended.append(scope.cancelled_caught)
+        if rest == "later":
+            with pytest.raises(JobAbandoned):
+                await batcher.call("too late")
+        return batch
+
+    with trio.fail_after(60):
+        async with Batcher(handle, limit=1, key=key, concurrency=2) as batcher:
+            assert await batcher.call("first") == "first"
+    assert ended == [True, True]
+    assert batcher.report.abandoned == (("too late",) if rest == "later" else ())
+    assert batcher.report.completed == 1
