@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+import trio.testing
 
 from poolder_trio import Batcher, JobAbandoned
 
@@ -30,7 +31,7 @@ async def test_what_is_sent_while_the_block_is_left_and_all_are_busy_goes_togeth
             for number in range(1, concurrency):
                 await batcher.push(f"busy {number}")
                 nursery.start_soon(batcher.flush)
-                await trio.lowlevel.checkpoint()
+                await trio.testing.wait_all_tasks_blocked()
             await batcher.push("first")
             nursery.cancel_scope.cancel()
     assert [batch for batch in batches if batch[1] == list("xyz")] == [(1, list("xyz"), "close")]
