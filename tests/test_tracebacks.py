@@ -173,7 +173,7 @@ def by_store(error):
             self.version += 1
             raise error
 
-    state = SharedState(Backend(), "state", alone=True)
+    state = SharedState(Backend(), "state", alone=True, bounded=True)
 
     async def call(n):
         await state.confirm(state.propose(state.seen(), n))

@@ -134,9 +134,11 @@ class Agenda(Generic[E]):
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        if self._heap:
-            now, trio_now = self._now(), trio.current_time()
-            self._notice(now, trio_now)
+        if not self._heap:
+            self._rings_at = math.inf
+            return
+        now, trio_now = self._now(), trio.current_time()
+        self._notice(now, trio_now)
         self._rings_at = math.inf
         if self._heap:
             self._rings_at = self._heap[0][0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from types import MemberDescriptorType
+from types import MemberDescriptorType, TracebackType
 from typing import Any, Generic, TypeVar
 
 import trio
@@ -41,19 +41,25 @@ class Failure(Generic[E]):
         twin = copied(error)
         if twin is not None:
             self.error = twin
-        return BaseException.with_traceback(error, self.traceback)
+        return _raised(error, self.traceback)
 
     def another(self) -> E:
         """Return what to raise while somebody else has the first one."""
         twin = copied(self.error)
-        return BaseException.with_traceback(self.error if twin is None else twin, self.traceback)
+        return _raised(self.error if twin is None else twin, self.traceback)
 
     def once(self) -> E:
         """Return what to raise at the one caller of a job, who alone asks for it."""
         if self.sharers > 1:
             self.sharers -= 1
             return self.again()
-        return BaseException.with_traceback(self.error, self.traceback)
+        return _raised(self.error, self.traceback)
+
+
+def _raised(error: E, traceback: TracebackType | None) -> E:
+    """Return ``error`` as it was raised first, past any ``with_traceback`` of its own."""
+    BaseException.with_traceback(error, traceback)
+    return error
 
 
 @trio.lowlevel.disable_ki_protection

@@ -285,7 +285,8 @@ class Job(Generic[T]):
             try:
                 await trio.lowlevel.wait_task_rescheduled(self._abort)
             finally:
-                if self.waits is not None:
+                # `_abort` may have set it meanwhile.
+                if self.waits is not None:  # pyright: ignore[reportUnnecessaryComparison]
                     aside.flush()
         if self.ending == "done":
             return cast("T", self.value)

@@ -49,6 +49,10 @@ class Ref:
         return f"<Ref {self.number}>"
 
 
+def _failure(result: Outcome[object]) -> Failure[BaseException] | None:
+    return Failure(result.error) if isinstance(result, Error) else None
+
+
 @attrs.frozen
 class Completion(Generic[T_co]):
     """What came of one task.
@@ -60,11 +64,12 @@ class Completion(Generic[T_co]):
 
     ref: Ref
     outcome: Outcome[T_co]
-    _failure: Failure[BaseException] | None = attrs.field(init=False, eq=False, repr=False)
-
-    @_failure.default
-    def _(self) -> Failure[BaseException] | None:
-        return Failure(self.outcome.error) if isinstance(self.outcome, Error) else None
+    _failure: Failure[BaseException] | None = attrs.field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=attrs.Factory(lambda self: _failure(self.outcome), takes_self=True),
+    )
 
     @property
     def value(self) -> T_co:
