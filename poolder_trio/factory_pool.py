@@ -22,6 +22,7 @@ from poolder_trio.policies import checks
 from poolder_trio.policies.queues import Queue
 from poolder_trio.policies.restart import Restart
 from poolder_trio.pool import WORKER, Pool, WorkerRef
+from poolder_trio.worker import Worker, only_answers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.accounts import ShutdownReport
     from poolder_trio.kernel.crew import Crew, Rules
     from poolder_trio.kernel.inbox_child import Request
+    from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.seat import Handler, Seat
     from poolder_trio.policies.rate import Rate
-    from poolder_trio.worker import Worker
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -153,8 +154,18 @@ class _Group(Pool[Any, Any]):
         worker = role_of(seat).make(seat)
         if not isinstance(worker, InboxChild):
             described = cast("Worker[Any, Any]", worker)
+            seat.box.answering = type(described) if only_answers(type(described)) else None
             described.index, described.name, described.pool = seat.index, seat.name, self.factory
         return cast("Worker[Any, Any]", worker)
+
+    def _handles_casts(self) -> bool:
+        return False  # one that comes later may not
+
+    def _only(self, box: Mailbox) -> type | None:
+        if box is not self._crew.shared:
+            return box.answering
+        kinds = [type(seat.worker) for seat in self.live]
+        return next(iter(kinds), None) if all(map(_answers, kinds)) else None
 
     def close(self) -> None:
         self._require_home()
@@ -737,6 +748,10 @@ class FactoryPool(Service):
 
 def _key(group: Hashable) -> Hashable:
     return _DEFAULT if group is None else group
+
+
+def _answers(kind: type) -> bool:
+    return issubclass(kind, Worker) and only_answers(kind)
 
 
 def _make_worker(worker: type[Worker[Any, Any]], _: Seat) -> Handler:

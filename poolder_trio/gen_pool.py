@@ -188,7 +188,11 @@ class GenPool(Service, Generic[S, M, R]):
     overrun_warning: float = math.inf
     instruments: Sequence[Instrument] = ()
 
-    _post: Post | None  # without a default, as `Functions._box`
+    # Without defaults, as `Functions._box`.
+    _post: Post | None
+    #: The same, if there is a handler for what is called, and for what is cast.
+    _asking: Post | None
+    _telling: Post | None
     _crew: Crew
     _router: Router
     _callbacks: Callbacks
@@ -218,7 +222,7 @@ class GenPool(Service, Generic[S, M, R]):
     def take(self, passed: Mapping[str, object]) -> None:
         """Set every option on this instance."""
         super().take(passed)
-        self._post = None
+        self._post = self._asking = self._telling = None
 
     def __init__(self, *positional: Never, **options: Unpack[GenPoolOptions]) -> None:
         """Describe a server; entering it with ``async with`` opens it.
@@ -256,10 +260,7 @@ class GenPool(Service, Generic[S, M, R]):
 
         What it raises is raised at its caller, and the state is as it was.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} was sent a request by call, and has no handle_call: write "
-            f"async def handle_call(self, request, state) ({describe(request)})"
-        )
+        raise NotImplementedError(self._lacks("handle_call", "request", request))
 
     async def handle_cast(
         self, request: M, state: S, /
@@ -268,10 +269,7 @@ class GenPool(Service, Generic[S, M, R]):
 
         What it raises is a crash of its worker, and the state is as it was.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} was sent a request by cast, and has no handle_cast: write "
-            f"async def handle_cast(self, request, state) ({describe(request)})"
-        )
+        raise NotImplementedError(self._lacks("handle_cast", "request", request))
 
     async def handle_info(
         self,
@@ -292,7 +290,7 @@ class GenPool(Service, Generic[S, M, R]):
 
         Its worker runs it before any other request. It counts as a job of its own.
         """
-        raise NotImplementedError(arg)
+        raise NotImplementedError(self._lacks("handle_continue", "arg", arg))
 
     async def terminate(self, reason: Any, state: S, /) -> None:  # noqa: ANN401  # overrides may say more
         """Take leave of the state: runs once, when the last worker has ended, however it has.
@@ -309,7 +307,7 @@ class GenPool(Service, Generic[S, M, R]):
     # -- what the kernel asks of a component
 
     async def _prepare(self, stack: AsyncExitStack) -> None:
-        self._post, self._transactions = None, None
+        self._post = self._asking = self._telling = self._transactions = None
         self._terminated = True  # there is nothing to take leave of
         self._reason = None
         self._farewell, self._over = trio.CancelScope(), trio.Event()
@@ -335,6 +333,9 @@ class GenPool(Service, Generic[S, M, R]):
             await self._get_state_ready()
         await crew.start(self.pool_size, {} if self.shared_state else self.args)
         self._post = post
+        kind = type(self)
+        self._asking = None if kind.handle_call is GenPool.handle_call else post
+        self._telling = None if kind.handle_cast is GenPool.handle_cast else post
         if self.shared_state:
             nursery.start_soon(self._wait_and_take_leave, name=f"{self._title}: terminate")
         return crew
@@ -415,11 +416,13 @@ class GenPool(Service, Generic[S, M, R]):
             TooManyRequests: the broker refused or dropped it.
             Closed: the server is not open, or accepts no more.
             RuntimeError: a handler that nothing may change beside calls its own server.
+            TypeError: there is no ``handle_call``; or nothing looks at ``key`` or ``priority``.
         """
-        post = self._post
+        post = self._asking
         next_box = None if post is None else post.router.next_box
         if post is None or next_box is None or post.looks_closer or inside.anywhere():
-            post = self._sending()
+            if post is None:
+                raise self._refused("handle_call", request)
             if inside.anywhere() and self._has_turn() and not self._callbacks.call.reads:
                 raise self._hopeless("a call")
             return cast("R", await post.call(request, key, priority))
@@ -444,7 +447,9 @@ class GenPool(Service, Generic[S, M, R]):
         and counted in `statistics`. Arguments and errors as for `call`, but for what its handler
         raises: that is a crash of the worker.
         """
-        post = self._sending()
+        post = self._telling
+        if post is None:
+            raise self._refused("handle_cast", request)
         if not (inside.anywhere() and self._has_turn()):
             await post.send(request, key, priority)
             return
@@ -462,7 +467,9 @@ class GenPool(Service, Generic[S, M, R]):
         Raises:
             QueueFull: there is no room, and the broker's rule is to wait for it.
         """
-        self._sending().send_nowait(request, key, priority)
+        if self._telling is None:
+            raise self._refused("handle_cast", request)
+        self._telling.send_nowait(request, key, priority)
 
     def send_info(self, message: object) -> None:
         """Send what is neither a call nor a cast: `handle_info` gets it. As `cast_nowait`."""
@@ -619,6 +626,19 @@ class GenPool(Service, Generic[S, M, R]):
         if self._post is None:
             raise self._refusal()
         return self._post
+
+    def _refused(self, handler: str, request: object) -> Exception:
+        """Return why ``request`` cannot be sent: nobody is there, or has such a handler."""
+        if self._post is None or self._stage is Stage.ENDED:
+            return self._refusal()
+        return TypeError(self._lacks(handler, "request", request))
+
+    def _lacks(self, handler: str, what: str, sent: object) -> str:
+        kind = type(self).__name__
+        return (
+            f"{kind} has no {handler}: write async def {handler}(self, {what}, state) "
+            f"({describe(sent)})"
+        )
 
     def _require_entered(self) -> None:
         if self._post is None or self._stage is Stage.ENDED:

@@ -7,6 +7,7 @@ import inspect
 import logging
 import math
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, cast
 
 import trio
@@ -18,6 +19,7 @@ from poolder_trio.kernel.crew import Crew, Rules
 from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
 from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.ledger import Ledger
+from poolder_trio.kernel.particular import Particular
 from poolder_trio.kernel.post import Post
 from poolder_trio.kernel.routing import Router
 from poolder_trio.kernel.schedules import Rules as Scheduling
@@ -34,7 +36,7 @@ from poolder_trio.policies.queues import Queue
 from poolder_trio.policies.rate import Rate
 from poolder_trio.policies.restart import Restart
 from poolder_trio.policies.triggers import make_trigger
-from poolder_trio.worker import Worker
+from poolder_trio.worker import Worker, only_answers
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -96,7 +98,7 @@ def _is_worker(value: object) -> bool:
 def _handles_something(value: object) -> bool:
     assert isinstance(value, type)
     assert issubclass(value, Worker)
-    return value.handle_job is not Worker.handle_job or value.handle_call is not Worker.handle_call
+    return not only_answers(value) or value.handle_call is not Worker.handle_call
 
 
 def _is_mapping_of_names(value: object) -> bool:
@@ -303,6 +305,8 @@ class Pool(Service, Generic[M, R]):
     # Without defaults, as `Functions._box`.
     _post: Post | None
     _router: Router | None
+    #: The same, if whatever is cast can be handled.
+    _quick: Router | None
     _crew: Crew
     _schedules: Schedules | None = None
 
@@ -314,7 +318,7 @@ class Pool(Service, Generic[M, R]):
     def take(self, passed: Mapping[str, object]) -> None:
         """Set every option on this instance."""
         super().take(passed)
-        self._post = self._router = None
+        self._post = self._router = self._quick = None
 
     def __init__(
         self, worker: type[Worker[M, R]] | None = None, **options: Unpack[PoolOptions]
@@ -349,7 +353,9 @@ class Pool(Service, Generic[M, R]):
         records = bool(self.instruments)
         router = Router(crew, picker, self.key, may_be_quick=not records)
         self._crew, self._engine, self._post, self._router = crew, crew, None, router
-        post = Post(crew, router, self._refusal, records=records, uses_keys=uses_keys)
+        self._quick = router if self._handles_casts() else None
+        kind = Post if self._quick is not None else partial(Particular, only_answers=self._only)
+        post = kind(crew, router, self._refusal, records=records, uses_keys=uses_keys)
         self._schedules = None
         await crew.start(self.pool_size, self.args)
         self._post = post
@@ -391,6 +397,14 @@ class Pool(Service, Generic[M, R]):
             job_timeout=self.job_timeout,
             overrun_warning=self.overrun_warning,
         )
+
+    def _handles_casts(self) -> bool:
+        """Tell whether every worker that there may be handles what is cast."""
+        return not only_answers(self.worker)
+
+    def _only(self, box: Mailbox) -> type | None:  # noqa: ARG002  # all are of one class
+        """Return the class of who takes from ``box``, if it only answers calls."""
+        return self.worker
 
     def _picker(self) -> tuple[Dispatch | None, bool]:
         """Return what picks a worker, if something does, and whether it looks at keys."""
@@ -451,9 +465,10 @@ class Pool(Service, Generic[M, R]):
             QueueFull: as many as ``queue.max`` wait, and the rule is to wait.
             TooManyRequests: as many as ``queue.max`` wait, and the rule is to refuse.
             Closed: the pool is not open, or accepts no more.
-            TypeError: nothing here looks at ``key`` or ``priority``, or the mode can't use the key.
+            TypeError: nothing here looks at ``key`` or ``priority``, the mode can't use the key,
+                or the worker has no ``handle_job``.
         """
-        router = self._router
+        router = self._quick
         next_box = None if router is None else router.next_box
         if next_box is not None and key is None and priority is None and type(job) is not Job:
             box = next_box()

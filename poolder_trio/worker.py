@@ -112,8 +112,8 @@ class Worker(Options, Generic[M, R]):
         """
         kind = type(self).__name__
         raise NotImplementedError(
-            f"{kind} was sent a job by cast or broadcast, and has no handle_job: write async def "
-            f"handle_job(self, job), or send it by call ({describe(job)})"
+            f"{kind} has no handle_job: write async def handle_job(self, job), which gets what is "
+            f"cast or broadcast, or send it by call ({describe(job)})"
         )
 
     async def handle_call(self, request: M, /) -> R | Directive:
@@ -130,7 +130,10 @@ class Worker(Options, Generic[M, R]):
         Args:
             event: the name that ``schedules`` gives it.
         """
-        raise NotImplementedError(event)
+        raise NotImplementedError(
+            f"{type(self).__name__} has no handle_periodic_job: write async def "
+            f"handle_periodic_job(self, event), which gets firings of schedules ({describe(event)})"
+        )
 
     async def handle_error(
         self,
@@ -159,3 +162,8 @@ class Worker(Options, Generic[M, R]):
         One whose `handle_init` has failed was not: what that entered in ``stack`` is left all the
         same. If the worker was cancelled, what waits in here is cancelled too, as in a ``finally``.
         """
+
+
+def only_answers(worker: type[Worker[Any, Any]]) -> bool:
+    """Tell whether a class handles calls, and nothing that is cast."""
+    return worker.handle_job is Worker.handle_job

@@ -1,7 +1,6 @@
 """What is used in a way that it is not meant for says in which it is."""
 
 import pytest
-import trio
 
 from poolder_trio import Batcher, FactoryPool, GenPool, Pool, Scheduler, Tasker, Worker
 
@@ -62,28 +61,3 @@ def test_a_worker_takes_its_arguments_in_handle_init():
 
     with pytest.raises(TypeError, match=r"Connected.__init__ must take no .*handle_init.*args="):
         Pool(Connected)
-
-
-async def test_what_has_no_handler_for_what_is_sent_says_which_to_write(autojump_clock):
-    class Answering(Worker):
-        async def handle_call(self, request):
-            return request
-
-    class Asked(GenPool):
-        async def handle_call(self, request, state):
-            return request, state
-
-    class Told(GenPool):
-        async def handle_cast(self, request, state):
-            return state
-
-    for make, send, what in [
-        (lambda: Pool(Answering, pool_size=1), "cast", "has no handle_job: write async def"),
-        (Asked, "cast", "has no handle_cast: write async def"),
-        (Told, "call", "has no handle_call: write async def"),
-    ]:
-        with pytest.raises(BaseException, match=r"nursery|has no handle") as caught:
-            async with make() as component:
-                await getattr(component, send)("hello")
-                await trio.sleep(1)
-        assert what in str(caught.value.exceptions)

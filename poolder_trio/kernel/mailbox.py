@@ -97,6 +97,7 @@ class Mailbox:
         "_on_its_way",
         "_parking",
         "_waiters",
+        "answering",
         "bound",
         "crew",
         "handed",
@@ -118,6 +119,8 @@ class Mailbox:
         self._waiters: Waiters[list[Parcel]] = Waiters(self.rearm)
         self.open = True
         self.paused = paused
+        #: The class of who takes from here, if it is a group's and only answers calls.
+        self.answering: type | None = None
         #: How many workers wait at the channel.
         self.parked = 0
         #: How many items were handed over that their workers have not received yet.
