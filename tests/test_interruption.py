@@ -171,6 +171,34 @@ async def test_it_leaves_the_block_alone_whoever_waits_in_there(
     assert stats.running == stats.waiting == 0
 
 
+class Pressed(BaseException):
+    """Ctrl-C comes while a copy of it is made."""
+
+    def __reduce_ex__(self, _):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("make", CALLERS, ids=lambda each: each.__name__)
+async def test_an_interrupt_while_it_is_copied_leaves_nobody_waiting(make, autojump_clock):
+    told = []
+
+    async def outside(fn):
+        try:
+            await fn(Pressed)
+        except BaseException as error:  # noqa: BLE001  # it is what is looked at
+            told.extend(leaves(error))
+
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            with pytest.raises(BaseException) as caught:  # noqa: PT011
+                async with make(1) as (_, fn, _):
+                    nursery.start_soon(outside, fn)
+                    await trio.sleep_forever()
+    assert {type(each) for each in leaves(caught.value)} <= {Pressed, KeyboardInterrupt}
+    assert {type(each) for each in told} <= {Pressed, KeyboardInterrupt}
+    assert told
+
+
 @pytest.mark.parametrize(("request_", "kind"), RAISED, ids=str)
 @pytest.mark.parametrize("make", CALLERS, ids=lambda each: each.__name__)
 async def test_a_caller_outside_the_block_gets_it(make, request_, kind, autojump_clock):

@@ -99,13 +99,17 @@ class BatchLedger(Ledger):
         """End a batch whose handler raised what is no failure."""
         parcel = cast("Parcel", job.message)
         callers = parcel.callers
-        failure = Failure(Failure(why).another(), len(callers) + 1)
-        self.tally.cancelled += len(parcel)
-        for asked in callers:
-            asked.settle("failed", failure)
-        job.settle("failed", failure)
-        self.crew.ended_batch(parcel)
-        self.tell("job_dropped", job, "interrupted")
+        error = why
+        try:
+            error = Failure(why).another()
+        finally:  # as for a job
+            failure = Failure(error, len(callers) + 1)
+            self.tally.cancelled += len(parcel)
+            for asked in callers:
+                asked.settle("failed", failure)
+            job.settle("failed", failure)
+            self.crew.ended_batch(parcel)
+            self.tell("job_dropped", job, "interrupted")
 
     @aside.whole
     def abandon(self, item: object) -> None:

@@ -65,10 +65,13 @@ class Ledger:
 
         In the accounts it is one of those that were cut while they ran.
         """
-        error = Failure(why).another()
-        self.tally.cancelled += 1
-        job.settle("failed", error)
-        self.tell("job_dropped", job, "interrupted")
+        error = why
+        try:
+            error = Failure(why).another()
+        finally:  # to copy runs user code, and Ctrl-C may come: whoever waits is told all the same
+            self.tally.cancelled += 1
+            job.settle("failed", error)
+            self.tell("job_dropped", job, "interrupted")
 
     @trio.lowlevel.enable_ki_protection
     def drop(self, item: object, rule: str, waiting: int) -> None:
