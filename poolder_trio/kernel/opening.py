@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import trio
 
+from poolder_trio.kernel import inside
+
 
 class Opening:
     """One entering of a component, from its first step until the block begins.
@@ -17,7 +19,7 @@ class Opening:
         self.scope = trio.CancelScope()
         self.over = trio.Event()
         self._task = trio.lowlevel.current_task()
-        self._outer = tuple(self._task.child_nurseries)
+        self._outer = len(self._task.child_nurseries)
 
     def is_here(self) -> bool:
         """Tell whether the opening waits for the code that asks.
@@ -25,9 +27,4 @@ class Opening:
         That is its own task, or one under a nursery that was opened since: a task that somebody
         started in a nursery around all of this is waited for by others.
         """
-        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-        below: trio.Nursery | None = None
-        while task is not None and task is not self._task:
-            below = task.parent_nursery
-            task = None if below is None else below.parent_task
-        return task is not None and not any(below is outer for outer in self._outer)
+        return inside.awaited_by(self._task, self._outer)
