@@ -46,7 +46,6 @@ if sys.version_info < (3, 11):
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
     from contextlib import AsyncExitStack
-    from types import TracebackType
     from typing import TypeAlias
 
     from typing_extensions import Unpack
@@ -359,12 +358,7 @@ class Batcher(Service, Generic[M, R]):
         await unprotected(self.handle_init)
         own.settle()
 
-    def _grouped(
-        self,
-        exc_type: type[BaseException] | None,  # noqa: ARG002
-        exc: BaseException | None,
-        traceback: TracebackType | None,  # noqa: ARG002
-    ) -> None:
+    def _grouped(self, _: object, exc: BaseException | None, __: object) -> None:
         """Let what `handle_init` raises leave in a group, as whatever leaves a nursery."""
         if exc is None or isinstance(exc, (trio.Cancelled, BaseExceptionGroup)):
             return

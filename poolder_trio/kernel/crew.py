@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextvars import Context
-    from typing import Any
 
     from poolder_trio.kernel.accounts import Statistics
     from poolder_trio.kernel.backoff import BackOff

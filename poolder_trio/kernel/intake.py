@@ -126,7 +126,7 @@ class Intake:
     def admit(self) -> None:
         """Let those who wait for room in, as far as there is room."""
         while self._waiters and self._crew.queued < self.max:
-            self._crew.add(self._waiters.wake(True))  # noqa: FBT003
+            self._crew.add(self._waiters.wake(value=True))
         if self._waiters:
             self._crew.relieve()
 
@@ -135,4 +135,4 @@ class Intake:
         """Accept no more, and send those who wait for room back to where they came from."""
         self.accepting = False
         while self._waiters:
-            self._waiters.wake(False)  # noqa: FBT003
+            self._waiters.wake(value=False)
