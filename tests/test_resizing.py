@@ -156,6 +156,31 @@ async def test_a_smaller_size_gives_up_what_starts_at_once(autojump_clock):
             assert shape(pool) == 1
 
 
+async def test_what_a_worker_raises_that_is_given_up_is_told_to_who_wanted_it(autojump_clock):
+    class Clumsy(Slow):
+        async def handle_init(self):
+            try:
+                await super().handle_init()
+            except trio.Cancelled:
+                raise OSError("half a greeting") from None
+
+    told = []
+
+    async def grow():
+        with pytest.raises(OSError, match="half a greeting") as caught:
+            await pool.resize(3)
+        told.append(caught.value)
+
+    async with Resized(worker=Clumsy) as pool:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(grow)
+            await trio.sleep(0.5)
+            await pool.resize(1)
+        assert shape(pool) == 1
+    assert len(told) == 1
+    assert "half a greeting" in told[0].__notes__[0]
+
+
 @pytest.mark.parametrize("end", ["cancelled", "fails"])
 async def test_who_waits_for_what_another_starts_starts_it_if_that_comes_to_nothing(
     end, autojump_clock

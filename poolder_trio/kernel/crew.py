@@ -278,8 +278,10 @@ class Crew:
                 await self._get_ready(seat, args)
             except Exception as error:  # noqa: BLE001  # it is raised below, or was asked for
                 if seat in self.growing:
-                    failures.append(error)
                     nursery.cancel_scope.cancel()
+                elif isinstance(error, Closed):
+                    return  # it was given up, and that is all
+                failures.append(error)
             finally:
                 self.growing.pop(seat, None)
 
