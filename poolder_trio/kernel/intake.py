@@ -117,7 +117,7 @@ class Intake:
                 self.put_nowait(entries)
             except QueueFull:
                 with inside.waiting_for(self._crew, self._crew.room, what):
-                    if await self._waiters.park(entries):
+                    if await self._waiters.park(entries, front=entries[0].front):
                         return
             else:
                 return

@@ -6,15 +6,13 @@ import itertools
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
-import attrs
 import trio
 
 from poolder_trio.errors import QueueFull, TooManyRequests
 from poolder_trio.kernel import aside
 from poolder_trio.kernel.job import Job
 from poolder_trio.kernel.parking import InLine, Stacked
-from poolder_trio.kernel.terms import SENT
-from poolder_trio.kernel.waiters import Waiters
+from poolder_trio.kernel.senders import Senders, terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -23,16 +21,9 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.crew import Crew
     from poolder_trio.kernel.job import Status
     from poolder_trio.kernel.parking import Parking
+    from poolder_trio.kernel.senders import Parcel
     from poolder_trio.kernel.terms import Terms
     from poolder_trio.policies.queues import Queue
-
-
-@attrs.frozen
-class Parcel:
-    """An item on its way into a mailbox."""
-
-    box: Mailbox
-    item: object
 
 
 _NOTHING: deque[object] = deque()
@@ -53,11 +44,6 @@ _SMALL = 2**30 - 1
 
 def _take_nothing() -> object:
     raise IndexError
-
-
-def _terms(item: object) -> Terms:
-    """Return the terms of a job, or of a message that has no record."""
-    return item.terms if type(item) is Job else SENT
 
 
 class OnItsWay:
@@ -96,7 +82,7 @@ class Mailbox:
     __slots__ = (
         "_on_its_way",
         "_parking",
-        "_waiters",
+        "_senders",
         "answering",
         "bound",
         "crew",
@@ -116,7 +102,7 @@ class Mailbox:
         self.crew = crew
         self.room = queue.build(crew.rules.limit_per_key)
         self._parking: Parking = Stacked() if crew.rules.newest_first else InLine()
-        self._waiters: Waiters[list[Parcel]] = Waiters(self.rearm)
+        self._senders = Senders(queue.before(self.room), self.rearm)
         self.open = True
         self.paused = paused
         #: The class of who takes from here, if it is a group's and only answers calls.
@@ -134,7 +120,7 @@ class Mailbox:
     def rearm(self) -> None:
         """Choose how the next items go in and out."""
         line = self.room.line
-        plain = line is not None and not self._waiters and self.crew.gate is None and self.open
+        plain = line is not None and not self._senders and self.crew.gate is None and self.open
         self.line: deque[object] = line if plain and line is not None else _NOTHING
         self.bound = -1
         if plain and (self.paused or not self.free):
@@ -176,7 +162,7 @@ class Mailbox:
             self.line.append(item)
             return
         room = self.room
-        terms = _terms(item)
+        terms = terms_of(item)
         if (
             not room.ready
             and self._may_hand_over()
@@ -186,7 +172,7 @@ class Mailbox:
         ):
             room.begin(terms.key)
             return
-        if self._waiters:
+        if self._senders:
             raise QueueFull(self._full())
         self._let_wait(item, terms)
 
@@ -221,15 +207,15 @@ class Mailbox:
                 self.line.extend(itertools.islice(items, count, None))
                 return
 
-    def _has_room(self, item: object = None) -> bool:
-        room = self.room
-        if self.free and not self.paused and not room.ready and room.may_begin(_terms(item).key):
+    def _has_room(self, *, might_start: bool = True) -> bool:
+        """Tell whether there is room for one more, which might start as far as its key goes."""
+        if might_start and self.free and not self.paused and not self.room.ready:
             return self._may_hand_over()
         return len(self.room) + self.room.reserved < self.room.max
 
     def require_room(self) -> None:
         """Raise `QueueFull` unless there is room for one more."""
-        if self._waiters or not self._has_room():
+        if self._senders or not self._has_room():
             raise QueueFull(self._full())
 
     def _full(self) -> str:
@@ -239,7 +225,7 @@ class Mailbox:
     def restore(self, item: object) -> None:
         """Take in an item that was accepted before, whatever the bound."""
         room = self.room
-        terms = _terms(item)
+        terms = terms_of(item)
         # Where starts wait for their slot, workers are parked while others wait before this one.
         may_pass = not room.ready and room.may_begin(terms.key)
         if may_pass and self._may_start() and self._starts(item):
@@ -252,7 +238,7 @@ class Mailbox:
 
         Returns ``False``, with nothing sent, if the mailbox closes first.
         """
-        return bool(await self._waiters.park(parcels))
+        return await self._senders.park(parcels)
 
     def _may_hand_over(self) -> bool:
         """Tell whether a newcomer may go to a free worker at once.
@@ -310,27 +296,18 @@ class Mailbox:
     def _has_next(self) -> bool:
         if self.room.ready:
             return True
-        if not self._waiters or len(self.room) or not self._may_hand_over():
-            return False
-        return self.room.may_begin(_terms(self._next_in_line()).key)
+        # What waits in the room, if anything does, waits for its keys, and holds up no other.
+        return bool(self._senders) and self._senders.ready and self._may_hand_over()
 
     def _next(self) -> object:
         """Return the next item to be started; there is one."""
         if self.room.ready:
             return self.room.pop()
-        # With max=0 nothing waits in the room: it goes from its sender to the worker.
-        first, *others = self._next_waiter()
+        # It goes from its sender to the worker.
+        first, *others = self._senders.wake()
         self._send_off(others)
-        self.room.begin(_terms(first.item).key)
+        self.room.begin(terms_of(first.item).key)
         return first.item
-
-    def _next_in_line(self) -> object:
-        """Return what the first of those who wait for room sends first."""
-        return self._waiters.first[0].item
-
-    def _next_waiter(self) -> list[Parcel]:
-        """Let the first of those who wait go on, and return what they send."""
-        return self._waiters.wake(True)  # noqa: FBT003
 
     def _send_off(self, parcels: list[Parcel]) -> None:
         for parcel in parcels:
@@ -339,8 +316,8 @@ class Mailbox:
     @trio.lowlevel.enable_ki_protection
     def admit(self) -> None:
         """Let waiters in as far as there is room, and set `line` and `take` anew."""
-        while self._waiters and self._has_room(self._next_in_line()):
-            self._send_off(self._next_waiter())
+        while self._senders and self._has_room(might_start=self._senders.ready):
+            self._send_off(self._senders.wake())
         self.rearm()
 
     def start_one(self) -> bool:
@@ -426,7 +403,7 @@ class Mailbox:
             self._take_back(item)
 
     def _take_back(self, item: object) -> None:
-        terms = _terms(item)
+        terms = terms_of(item)
         if type(item) is Job:
             item.place = self
         self.room.release(terms.key)
@@ -454,8 +431,7 @@ class Mailbox:
     @trio.lowlevel.enable_ki_protection
     def turn_away(self) -> None:
         """Send those who wait for room back to where they came from."""
-        while self._waiters:
-            self._waiters.wake(False)  # noqa: FBT003
+        self._senders.turn_away()
         self.rearm()
 
 

@@ -11,7 +11,7 @@ from poolder_trio.errors import Closed, JobAbandoned, QueueFull, TooManyRequests
 from poolder_trio.kernel import aside, inside
 from poolder_trio.kernel.calls import Calls
 from poolder_trio.kernel.job import Call, Job, record
-from poolder_trio.kernel.mailbox import Parcel
+from poolder_trio.kernel.senders import Parcel
 from poolder_trio.kernel.terms import AWAITED, MESSAGE, SENT, Terms, form_of, packed
 from poolder_trio.policies.ranked import PRIORITY
 

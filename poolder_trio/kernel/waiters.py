@@ -63,11 +63,13 @@ class Waiters(Generic[T]):
     def __len__(self) -> int:
         return len(self._tasks)
 
-    async def park(self, what: T) -> Any:  # noqa: ANN401  # see `parked`
-        """Wait behind the others, and return what `wake` says."""
+    async def park(self, what: T, *, front: bool = False) -> Any:  # noqa: ANN401  # see `parked`
+        """Wait behind the others, or before them, and return what `wake` says."""
 
         def enter(task: trio.lowlevel.Task) -> None:
             self._tasks[task] = what
+            if front:
+                self._tasks.move_to_end(task, last=False)
             self._changed()
 
         return await parked(enter, self._leave)
@@ -76,11 +78,6 @@ class Waiters(Generic[T]):
         del self._tasks[task]
         self._changed()
         return True
-
-    @property
-    def first(self) -> T:
-        """What the first in line waits with; there is one."""
-        return next(iter(self._tasks.values()))
 
     @trio.lowlevel.enable_ki_protection
     def wake(self, value: object = None) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -223,6 +223,10 @@ class Aged:
     def release(self, key: Hashable) -> None:
         """Note that an item that was out is done."""
         self._room.release(key)
+
+    def before(self, line: Room[Any]) -> Room[Any]:
+        """Return a room for those who wait for a place in this one: nobody ages there."""
+        return self._room.before(line)
 
     def freed(self) -> None:
         """Note that others may have the room that something which has left was taking."""

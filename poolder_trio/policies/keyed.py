@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from poolder_trio.policies.ranked import PRIORITY, Ranked
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+    from poolder_trio.policies.queues import Room
 
 T = TypeVar("T")
 
@@ -28,7 +31,17 @@ class Keyed(Ranked[T]):
         limit: how many may be out at once for one key; items without a key are not limited.
     """
 
-    __slots__ = ("_heaps", "_left", "_limit", "_offered", "_offers", "_order", "_out", "_turns")
+    __slots__ = (
+        "_before",
+        "_heaps",
+        "_left",
+        "_limit",
+        "_offered",
+        "_offers",
+        "_order",
+        "_out",
+        "_turns",
+    )
 
     def __init__(self, max: float, overflow: str, order: str, limit: int) -> None:  # noqa: A002
         super().__init__(max, overflow)
@@ -42,6 +55,12 @@ class Keyed(Ranked[T]):
         self._offers: list[tuple[float, int, Hashable]] = []
         self._offered: set[int] = set()
         self._turns: dict[Hashable, int] = {}
+        self._before: Keyed[Any] | None = None
+
+    def before(self, line: Room[Any]) -> Room[Any]:
+        """Return a room for those who wait for a place in this one; see `Queue.before`."""
+        self._before = _Before(self._order, self._limit, self._out, line)
+        return self._before
 
     @property
     def ready(self) -> bool:
@@ -77,6 +96,8 @@ class Keyed(Ranked[T]):
         if not self._out[key]:
             del self._out[key]
         self._offer(key)
+        if self._before is not None:
+            self._before._offer(key)  # noqa: SLF001  # it has the same slots
 
     def check(self, key: Hashable, priority: float) -> None:
         """Raise unless an item can have these."""
@@ -133,3 +154,49 @@ class Keyed(Ranked[T]):
         rank = self._turns[key] if self._order == "fair" else self._heaps[key][0][0]
         heapq.heappush(self._offers, (rank, number, key))
         self._offered.add(number)
+
+
+class _Before(Keyed[T]):
+    """Stands before a `Keyed`: goes by its slots, and uses none.
+
+    Args:
+        order: as in `Queue`.
+        limit: how many may be out at once for one key.
+        out: how many are, in the room behind.
+        line: knows who is next while all wait for their keys.
+    """
+
+    __slots__ = ("_line",)
+
+    def __init__(self, order: str, limit: int, out: Counter[Hashable], line: Room[Any]) -> None:
+        super().__init__(math.inf, "wait", order, limit)
+        self._out = out
+        self._line = line
+
+    def begin(self, key: Hashable) -> None:
+        """Note nothing: what leaves here begins in the room behind."""
+
+    def restore(self, item: T, now: float, *, key: Hashable = None, priority: float = 0) -> None:
+        """Add an item."""
+        super().restore(item, now, key=key, priority=priority)
+        self._line.restore(item, now, key=key, priority=priority)
+
+    def pop(self) -> T:
+        """Take the first whose key has a slot, or if there is none the first of all."""
+        if self.ready:
+            item = super().pop()
+            self._line.discard(item)
+        else:
+            item = self._line.pop()
+            super().discard(item)
+        return item
+
+    def discard(self, item: T) -> None:
+        """Withdraw this very object. O(1)."""
+        super().discard(item)
+        self._line.discard(item)
+
+    def drain(self) -> list[T]:
+        """Take all items, in the order in which they came."""
+        self._line.drain()
+        return super().drain()

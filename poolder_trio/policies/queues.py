@@ -103,6 +103,14 @@ class Room(Protocol[T]):
         """Return when `expire` will have something to do; ``math.inf`` for never."""
         ...
 
+    def before(self, line: Room[Any]) -> Room[Any]:
+        """Return a room for those who wait for a place in this one; see `Queue.before`.
+
+        Args:
+            line: an empty room of the same order that knows nothing of keys' slots.
+        """
+        ...
+
     @property
     def line(self) -> deque[T] | None:
         """The items in the order in which they leave, if they are kept in a plain deque."""
@@ -167,3 +175,11 @@ class Queue:
             return room
         control = None if self.codel is None else Control(self.codel)
         return Aged(room, self.timeout, self.min, control, forgives=self.order != "lifo")
+
+    def before(self, room: Room[Any]) -> Room[Any]:
+        """Return an empty room without bound for those who wait for a place in ``room``.
+
+        `Room.pop` lets in what this queue's order would start first; what waits for its key comes
+        behind what could start. An item begins when it has left, in ``room``.
+        """
+        return room.before(_ORDERS[self.order](math.inf, "wait"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+    from poolder_trio.policies.queues import Room
 
 
 T = TypeVar("T")
@@ -45,3 +47,7 @@ class Unlimited(Generic[T]):
 
     def release(self, key: Hashable) -> None:
         """Note that an item that was out is done."""
+
+    def before(self, line: Room[Any]) -> Room[Any]:
+        """Return a room for those who wait for a place in this one: the line itself."""
+        return line
