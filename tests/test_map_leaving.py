@@ -10,8 +10,20 @@ import pytest
 import trio
 import trio.testing
 
-from poolder_trio import AsyncPool, Closed, Queue, Restart, Tasker, as_completed
-from poolder_trio.testing import CancelAt
+from poolder_trio import (
+    AsyncPool,
+    Closed,
+    JobAbandoned,
+    JobCancelled,
+    Queue,
+    Rate,
+    Restart,
+    Retry,
+    Tasker,
+    TooManyRequests,
+    as_completed,
+)
+from poolder_trio.testing import CancelAt, simulate
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
@@ -418,3 +430,76 @@ async def test_results_of_an_async_pool_end_after_all_that_was_accepted(way, aut
     *completions, end = got
     assert end == "all"
     assert [type(each.outcome) for each in completions] == [outcome.Value] + [outcome.Error] * 4
+
+
+# -- when its component ends
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"queue": Queue(timeout=1.0)},
+        {"limit_per_key": 1},
+        {"rate": Rate(1)},
+        {"retry": Retry(attempts=9, backoff=LONG)},
+    ],
+    ids=["plain", "aged", "keys", "rate", "backing off"],
+)
+async def test_a_map_whose_component_is_cancelled_fails_and_breaks_nothing(
+    options, ordered, autojump_clock
+):
+    async def fail_or_sleep(number):
+        if number < 3:
+            raise ValueError(number)
+        await trio.sleep(LONG)
+
+    fn = fail_or_sleep if "retry" in options else sleep_long
+    tasker = Tasker(limit=2, restart=Restart(mode="temporary"), **options)
+    with trio.fail_after(9 * LONG):
+        with pytest.raises(ExceptionGroup) as caught:
+            async with tasker:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(take_all, tasker.map(fn, range(9), ordered=ordered))
+                    await trio.sleep(0.5)
+                    tasker.cancel()
+    assert caught.value.split((JobAbandoned, JobCancelled))[1] is None
+    counts = tasker.statistics()
+    assert counts.running == counts.waiting == 0
+    assert counts.submitted == counts.cancelled + counts.abandoned
+
+
+async def take_all(mapped):
+    async with mapped as results:
+        async for _ in results:
+            pass
+
+
+async def test_jobs_of_a_map_that_are_dropped_together_end_once(autojump_clock):
+    async with Tasker(limit=5, queue=Queue(timeout=1.0)) as tasker:
+        for _ in range(5):
+            await tasker.execute(trio.sleep, 5)
+        with pytest.raises(ExceptionGroup) as caught:
+            async with tasker.map(sleep_long, range(9)) as results:
+                await results.receive()
+        assert all(isinstance(each, TooManyRequests) for each in caught.value.exceptions)
+        assert trio.current_time() == 1
+    counts = tasker.statistics()
+    assert counts.submitted == counts.completed + counts.dropped + counts.cancelled
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_map_that_has_ended_is_not_broken_by_a_late_cancellation(seed):
+    # The receiver was woken by the end, and may run after all else of the map.
+    async def main():
+        for step in itertools.count(1):
+            async with Tasker(limit=5) as tasker:
+                with CancelAt(step) as cut:
+                    async with tasker.map(trio.sleep, (0,)) as results:
+                        async for _ in results:
+                            pass
+            if not cut.reached:
+                break
+
+    simulate(main, seed=seed)

@@ -32,7 +32,10 @@ _held = _Held()
 
 
 def call(fn: Callable[..., object], *args: object) -> None:
-    """Call ``fn(*args)``, which runs user code: now, or when what goes on here is whole."""
+    """Call ``fn(*args)``, now, or when what goes on here is whole.
+
+    It runs user code, or ends what may be about to end.
+    """
     if not (_held.depth or _held.calls):
         fn(*args)
         return

@@ -12,6 +12,7 @@ import outcome
 import trio
 
 from poolder_trio.errors import QueueFull, TooManyRequests
+from poolder_trio.kernel import aside
 from poolder_trio.kernel.job import Job, record
 from poolder_trio.kernel.lanes import Entry, Lanes
 from poolder_trio.kernel.mailbox import NO_BOX
@@ -153,6 +154,10 @@ class Mapped(Generic[S, T]):
         # Before the channel breaks: who is in the block is cancelled, and only others are told.
         self._nursery.cancel_scope.cancel()
         self._outlet.break_off(_BROKEN)
+        # One of several that end together may have told this: the others are to end by themselves.
+        aside.call(self._cancel_all)
+
+    def _cancel_all(self) -> None:
         for job in tuple(self._running):
             job.cancel()
 

@@ -21,12 +21,13 @@ class Outlet(trio.abc.ReceiveChannel[T]):
         taken: called with each item as it is received; it must not raise.
     """
 
-    __slots__ = ("_broken", "_receive", "_send", "_taken")
+    __slots__ = ("_broken", "_ended", "_receive", "_send", "_taken")
 
     def __init__(self, taken: Callable[[T], object]) -> None:
         self._send, self._receive = trio.open_memory_channel["T"](math.inf)
         self._taken = taken
         self._broken: str | None = None
+        self._ended = False
 
     @trio.lowlevel.enable_ki_protection
     def put(self, item: T) -> None:
@@ -36,16 +37,20 @@ class Outlet(trio.abc.ReceiveChannel[T]):
 
     def end(self) -> None:
         """Let the channel end after what is in it."""
+        self._ended = True
         self._send.close()
 
     def break_off(self, why: str) -> None:
         """Let the channel end after what is in it, for no good reason: who receives is told.
 
+        Nothing happens if it has ended: whoever was woken by that may not have run yet.
+
         Args:
             why: the message of their `trio.BrokenResourceError`.
         """
-        self._broken = why
-        self._send.close()
+        if not self._ended:
+            self._broken = why
+            self._send.close()
 
     def __len__(self) -> int:
         """Return how many wait to be received."""
