@@ -17,6 +17,7 @@ from poolder_trio.kernel.accounts import ShutdownReport, Tally
 from poolder_trio.kernel.family import Family
 from poolder_trio.kernel.service import Service, Stage
 from poolder_trio.policies import checks
+from poolder_trio.policies.unstarted import close_unstarted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -160,6 +161,7 @@ class Application(Service):
         listed = passed.get("children")
         for child in listed if isinstance(listed, (list, tuple)) else ():
             if not _is_component(child):
+                close_unstarted(child)
                 raise TypeError(
                     f"children must be components, such as a Pool, or classes of them, "
                     f"got {child!r} ({where})"

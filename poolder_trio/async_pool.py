@@ -144,6 +144,7 @@ class AsyncPool(Functions, Generic[S, T]):
     def __init__(
         self,
         callback: Callable[[S], Any] | None = None,
+        *positional: object,
         **options: Unpack[AsyncPoolOptions],
     ) -> None:
         """Describe a pool; entering it with ``async with`` opens it.
@@ -151,6 +152,7 @@ class AsyncPool(Functions, Generic[S, T]):
         Raises:
             TypeError, ValueError: an option is unknown or wrong, or there is no callback.
         """
+        self.refuse_positional(positional, "max_workers")
         where = type(self).__name__
         passed: dict[str, object] = dict(options)
         if callback is not None:

@@ -284,6 +284,7 @@ class Batcher(Service, Generic[M, R]):
     def __init__(
         self,
         handle_batch: Callable[..., Awaitable[object]] | None = None,
+        *positional: object,
         **options: Unpack[BatcherOptions],
     ) -> None:
         """Describe a batcher; entering it with ``async with`` opens it.
@@ -291,6 +292,7 @@ class Batcher(Service, Generic[M, R]):
         Raises:
             TypeError, ValueError: an option is unknown or wrong, or there is no ``handle_batch``.
         """
+        self.refuse_positional(positional, "limit")
         title = type(self).__name__
         if handle_batch is not None:
             check_function(handle_batch)

@@ -21,7 +21,7 @@ from poolder_trio.kernel.stack import Stack
 from poolder_trio.policies import checks
 from poolder_trio.policies.queues import Queue
 from poolder_trio.policies.restart import Restart
-from poolder_trio.pool import WORKER, Pool, WorkerRef
+from poolder_trio.pool import WORKER, Pool, WorkerRef, check_constructor
 from poolder_trio.worker import Worker, only_answers
 
 if TYPE_CHECKING:
@@ -741,6 +741,7 @@ class FactoryPool(Service):
         where = f"{self._title}.{where}"
         if isinstance(worker, type):
             WORKER("worker", worker, where)
+            check_constructor(cast("type[Worker[Any, Any]]", worker), where)
             return partial(_make_worker, cast("type[Worker[Any, Any]]", worker))
         check_function(worker)
         return partial(_make_inbox_child, cast("Callable[..., Awaitable[object]]", worker))

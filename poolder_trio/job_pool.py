@@ -11,6 +11,7 @@ import trio
 
 from poolder_trio.kernel.calls import Calls
 from poolder_trio.kernel.delayed import Delayed, Timer
+from poolder_trio.kernel.runner import refuse_keywords
 from poolder_trio.kernel.wall import CLOCK, WallClock
 from poolder_trio.kernel.workers import WorkerInfo, infos, queued
 from poolder_trio.policies import checks
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime, time, tzinfo
     from typing import TypeAlias
 
-    from typing_extensions import TypeVarTuple, Unpack
+    from typing_extensions import Never, TypeVarTuple, Unpack
 
     from poolder_trio.kernel.crew import Crew
     from poolder_trio.kernel.job import Call, Job
@@ -120,7 +121,9 @@ class JobPool(Tasker):
             message = f"{cls.__name__} has no option 'limit': did you mean 'pool_size'?"
             raise TypeError(message)
 
-    def __init__(self, title: str | None = None, /, **options: Unpack[JobPoolOptions]) -> None:
+    def __init__(
+        self, title: str | None = None, /, *positional: Never, **options: Unpack[JobPoolOptions]
+    ) -> None:
         """Describe a pool; entering it with ``async with`` opens it.
 
         Args:
@@ -130,6 +133,7 @@ class JobPool(Tasker):
         Raises:
             TypeError, ValueError: an option is unknown or wrong.
         """
+        self.refuse_positional(positional, "pool_size")
         passed: dict[str, object] = dict(options)
         self._refuse_limit(passed)
         if title is not None and passed.setdefault("name", title) is not title:
@@ -198,11 +202,13 @@ class JobPool(Tasker):
         *args: Unpack[Ts],
         key: Hashable = None,
         priority: float | None = None,
+        **keywords: Never,
     ) -> None:
         """Run ``fn(*args)``, whether or not it succeeds; wait for room, where the rule says so.
 
         Cancelled, it has sent nothing. Raises ``RuntimeError`` where `Tasker.execute` does.
         """
+        refuse_keywords(fn, keywords)
         await self._sending().send(self._call(self._find(fn), args), key, priority)
 
     def perform_nowait(
@@ -212,8 +218,10 @@ class JobPool(Tasker):
         *args: Unpack[Ts],
         key: Hashable = None,
         priority: float | None = None,
+        **keywords: Never,
     ) -> None:
         """Run ``fn(*args)``, without waiting for anything: raises `QueueFull` instead."""
+        refuse_keywords(fn, keywords)
         self._sending().send_nowait(self._call(self._find(fn), args), key, priority)
 
     @overload
@@ -250,8 +258,10 @@ class JobPool(Tasker):
         *args: object,
         key: Hashable = None,
         priority: float | None = None,
+        **keywords: object,
     ) -> Job[Any]:
         """Run ``fn(*args)`` and return its `Job`; wait for room as `perform` does."""
+        refuse_keywords(fn, keywords)
         return await self._submit(self._find(fn), args, key, priority)
 
     @overload
@@ -294,7 +304,13 @@ class JobPool(Tasker):
 
     # -- many
 
-    async def perform_many(self, fn: Callable[[S], object] | str, /, inputs: Iterable[S]) -> None:
+    async def perform_many(
+        self,
+        fn: Callable[[S], object] | str,
+        /,
+        inputs: Iterable[S],
+        **keywords: Never,
+    ) -> None:
         """Run ``fn`` with each of ``inputs``, in order, with none between: all of them or none.
 
         Waits for room for one, where the rule is to wait, and then takes all, beyond
@@ -303,6 +319,7 @@ class JobPool(Tasker):
         Raises:
             TooManyRequests: the first was refused, and so were all.
         """
+        refuse_keywords(fn, keywords)
         await self._sending().send_many(self._calls(fn, inputs))
 
     @overload
@@ -315,15 +332,23 @@ class JobPool(Tasker):
     ) -> list[Job[T]]: ...
     @overload
     async def async_perform_many(self, fn: str, /, inputs: Iterable[object]) -> list[Job[Any]]: ...
-    async def async_perform_many(self, fn: _Function, /, inputs: Iterable[Any]) -> list[Job[Any]]:
+    async def async_perform_many(
+        self, fn: _Function, /, inputs: Iterable[Any], **keywords: object
+    ) -> list[Job[Any]]:
         """Do as `perform_many`, and return a `Job` for each of ``inputs``, in order."""
+        refuse_keywords(fn, keywords)
         sent = await self._sending().send_many(self._calls(fn, inputs), awaited=True)
         return cast("list[Job[Any]]", sent)
 
     # -- later
 
     async def perform_after(
-        self, seconds: float, fn: Callable[[Unpack[Ts]], object] | str, /, *args: Unpack[Ts]
+        self,
+        seconds: float,
+        fn: Callable[[Unpack[Ts]], object] | str,
+        /,
+        *args: Unpack[Ts],
+        **keywords: Never,
     ) -> Timer:
         """Run ``fn(*args)`` in ``seconds``; return a `Timer` at once.
 
@@ -340,12 +365,18 @@ class JobPool(Tasker):
             TypeError, ValueError: ``seconds`` is something else.
             Closed: the pool is not open, or accepts no more.
         """
+        refuse_keywords(fn, keywords)
         checks.FINITE_SECONDS("seconds", seconds, self._title)
         calls = [self._call(self._find(fn), args)]
         return (await self._delaying()).after(seconds, calls)
 
     async def perform_at(
-        self, when: datetime | time, fn: Callable[[Unpack[Ts]], object] | str, /, *args: Unpack[Ts]
+        self,
+        when: datetime | time,
+        fn: Callable[[Unpack[Ts]], object] | str,
+        /,
+        *args: Unpack[Ts],
+        **keywords: Never,
     ) -> Timer:
         """Run ``fn(*args)`` at a time of the wall clock; return a `Timer`, as `perform_after` does.
 
@@ -359,27 +390,40 @@ class JobPool(Tasker):
         Raises:
             TypeError, ValueError: ``when`` is something else, naive, or in the past.
         """
+        refuse_keywords(fn, keywords)
         calls = [self._call(self._find(fn), args)]
         return (await self._delaying()).at(when, calls)
 
     async def perform_many_after(
-        self, seconds: float, fn: Callable[[S], object] | str, /, inputs: Iterable[S]
+        self,
+        seconds: float,
+        fn: Callable[[S], object] | str,
+        /,
+        inputs: Iterable[S],
+        **keywords: Never,
     ) -> Timer:
         """Run ``fn`` with each of ``inputs`` in ``seconds``; return one `Timer` for all of them.
 
         Arguments and errors as for `perform_after`; ``inputs`` is read at once.
         """
+        refuse_keywords(fn, keywords)
         checks.FINITE_SECONDS("seconds", seconds, self._title)
         calls = self._calls(fn, inputs)
         return (await self._delaying()).after(seconds, calls)
 
     async def perform_many_at(
-        self, when: datetime | time, fn: Callable[[S], object] | str, /, inputs: Iterable[S]
+        self,
+        when: datetime | time,
+        fn: Callable[[S], object] | str,
+        /,
+        inputs: Iterable[S],
+        **keywords: Never,
     ) -> Timer:
         """Run ``fn`` with each of ``inputs`` at a time; return one `Timer` for all of them.
 
         Arguments and errors as for `perform_at`; ``inputs`` is read at once.
         """
+        refuse_keywords(fn, keywords)
         calls = self._calls(fn, inputs)
         return (await self._delaying()).at(when, calls)
 

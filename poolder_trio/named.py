@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable
     from datetime import datetime, time
 
-    from typing_extensions import TypeVarTuple, Unpack
+    from typing_extensions import Never, TypeVarTuple, Unpack
 
     from poolder_trio.kernel.delayed import Timer
     from poolder_trio.kernel.job import Job
@@ -37,6 +37,7 @@ async def perform(
     *args: Unpack[Ts],
     key: Hashable = None,
     priority: float | None = None,
+    **keywords: Never,
 ) -> None:
     """Run ``fn(*args)`` on the pool of this name: see `JobPool.perform`.
 
@@ -46,7 +47,7 @@ async def perform(
         LookupError: no component of this name is open.
         TypeError: it is no `JobPool`.
     """
-    await _pool(pool).perform(fn, *args, key=key, priority=priority)
+    await _pool(pool).perform(fn, *args, key=key, priority=priority, **keywords)
 
 
 @overload
@@ -83,16 +84,19 @@ async def async_perform(
     *args: object,
     key: Hashable = None,
     priority: float | None = None,
+    **keywords: object,
 ) -> Job[Any]:
     """Run ``fn(*args)`` on the pool of this name: see `JobPool.async_perform`."""
     # A name and a function take different ways through the overloads, and come out alike.
     function = cast("str", fn)
-    return await _pool(pool).async_perform(function, *args, key=key, priority=priority)
+    return await _pool(pool).async_perform(function, *args, key=key, priority=priority, **keywords)
 
 
-async def perform_many(pool: str, fn: Callable[[S], object] | str, /, inputs: Iterable[S]) -> None:
+async def perform_many(
+    pool: str, fn: Callable[[S], object] | str, /, inputs: Iterable[S], **keywords: Never
+) -> None:
     """Run ``fn`` with each of ``inputs``: see `JobPool.perform_many`."""
-    await _pool(pool).perform_many(fn, inputs)
+    await _pool(pool).perform_many(fn, inputs, **keywords)
 
 
 @overload
@@ -106,10 +110,10 @@ async def async_perform_many(
 @overload
 async def async_perform_many(pool: str, fn: str, /, inputs: Iterable[object]) -> list[Job[Any]]: ...
 async def async_perform_many(
-    pool: str, fn: Callable[[Any], Any] | str, /, inputs: Iterable[Any]
+    pool: str, fn: Callable[[Any], Any] | str, /, inputs: Iterable[Any], **keywords: object
 ) -> list[Job[Any]]:
     """Run ``fn`` with each of ``inputs``: see `JobPool.async_perform_many`."""
-    return await _pool(pool).async_perform_many(cast("str", fn), inputs)
+    return await _pool(pool).async_perform_many(cast("str", fn), inputs, **keywords)
 
 
 async def perform_after(
@@ -118,9 +122,10 @@ async def perform_after(
     fn: Callable[[Unpack[Ts]], object] | str,
     /,
     *args: Unpack[Ts],
+    **keywords: Never,
 ) -> Timer:
     """Run ``fn(*args)`` in ``seconds``: see `JobPool.perform_after`."""
-    return await _pool(pool).perform_after(seconds, fn, *args)
+    return await _pool(pool).perform_after(seconds, fn, *args, **keywords)
 
 
 async def perform_at(
@@ -129,20 +134,31 @@ async def perform_at(
     fn: Callable[[Unpack[Ts]], object] | str,
     /,
     *args: Unpack[Ts],
+    **keywords: Never,
 ) -> Timer:
     """Run ``fn(*args)`` at a time of the wall clock: see `JobPool.perform_at`."""
-    return await _pool(pool).perform_at(when, fn, *args)
+    return await _pool(pool).perform_at(when, fn, *args, **keywords)
 
 
 async def perform_many_after(
-    pool: str, seconds: float, fn: Callable[[S], object] | str, /, inputs: Iterable[S]
+    pool: str,
+    seconds: float,
+    fn: Callable[[S], object] | str,
+    /,
+    inputs: Iterable[S],
+    **keywords: Never,
 ) -> Timer:
     """Run ``fn`` with each of ``inputs`` in ``seconds``: see `JobPool.perform_many_after`."""
-    return await _pool(pool).perform_many_after(seconds, fn, inputs)
+    return await _pool(pool).perform_many_after(seconds, fn, inputs, **keywords)
 
 
 async def perform_many_at(
-    pool: str, when: datetime | time, fn: Callable[[S], object] | str, /, inputs: Iterable[S]
+    pool: str,
+    when: datetime | time,
+    fn: Callable[[S], object] | str,
+    /,
+    inputs: Iterable[S],
+    **keywords: Never,
 ) -> Timer:
     """Run ``fn`` with each of ``inputs`` at a time: see `JobPool.perform_many_at`."""
-    return await _pool(pool).perform_many_at(when, fn, inputs)
+    return await _pool(pool).perform_many_at(when, fn, inputs, **keywords)

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from datetime import tzinfo
 
-    from typing_extensions import Unpack
+    from typing_extensions import Never, Unpack
 
     from poolder_trio.abc import Trigger
     from poolder_trio.kernel.accounts import ShutdownReport
@@ -137,11 +137,8 @@ def _check_schedules(
     return triggers
 
 
-def _check_args(worker: type[Worker[Any, Any]], args: Mapping[str, object], where: str) -> None:
-    """Raise ``TypeError`` unless a worker can be started with ``args``.
-
-    It names them and leaves out their values: among these may be secrets.
-    """
+def check_constructor(worker: type[Worker[Any, Any]], where: str) -> None:
+    """Raise ``TypeError`` unless a worker can be made without arguments."""
     try:
         inspect.signature(worker).bind()
     except TypeError as error:
@@ -149,6 +146,14 @@ def _check_args(worker: type[Worker[Any, Any]], args: Mapping[str, object], wher
             f"{worker.__name__}.__init__ must take no arguments: {error}; take them "
             f"in handle_init, and give the pool args={{...}} ({where})"
         ) from None
+
+
+def _check_args(worker: type[Worker[Any, Any]], args: Mapping[str, object], where: str) -> None:
+    """Raise ``TypeError`` unless a worker can be started with ``args``.
+
+    It names them and leaves out their values: among these may be secrets.
+    """
+    check_constructor(worker, where)
     try:
         inspect.signature(worker.handle_init).bind(worker, **args)
     except TypeError as error:
@@ -321,13 +326,17 @@ class Pool(Service, Generic[M, R]):
         self._post = self._router = self._quick = None
 
     def __init__(
-        self, worker: type[Worker[M, R]] | None = None, **options: Unpack[PoolOptions]
+        self,
+        worker: type[Worker[M, R]] | None = None,
+        *positional: Never,
+        **options: Unpack[PoolOptions],
     ) -> None:
         """Describe a pool; entering it with ``async with`` opens it.
 
         Raises:
             TypeError, ValueError: an option is unknown or wrong, or there is no worker.
         """
+        self.refuse_positional(positional, "pool_size")
         passed: dict[str, object] = dict(options)
         if worker is not None:
             passed["worker"] = worker

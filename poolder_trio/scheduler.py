@@ -17,7 +17,7 @@ from poolder_trio.kernel.instruments import INSTRUMENTS, Instruments
 from poolder_trio.kernel.ledger import Ledger
 from poolder_trio.kernel.marks import declared_triggers, marked
 from poolder_trio.kernel.relay import Relay, RelayRunner
-from poolder_trio.kernel.runner import check_function
+from poolder_trio.kernel.runner import check_function, refuse_keywords
 from poolder_trio.kernel.schedules import Schedules
 from poolder_trio.kernel.seat import Woken, unprotected
 from poolder_trio.kernel.service import Service, Stage
@@ -30,6 +30,7 @@ from poolder_trio.policies.queues import Queue
 from poolder_trio.policies.restart import Restart
 from poolder_trio.policies.retry import Retry
 from poolder_trio.policies.slices import SLICES
+from poolder_trio.policies.unstarted import close_unstarted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -308,6 +309,7 @@ class Scheduler(Service):
         trigger: TriggerLike,
         fn: Callable[[Unpack[Ts]], Awaitable[object]] | None = None,
         *args: Unpack[Ts],
+        **keywords: Never,
     ) -> None:
         """Schedule a job, or change one, from now on; what runs of it goes on.
 
@@ -324,6 +326,7 @@ class Scheduler(Service):
             TypeError, ValueError: one of them is wrong, or the trigger has no date to come.
             Closed: the scheduler is not open.
         """
+        refuse_keywords(fn, keywords)
         self._require_home()
         table = self._schedules
         if table is None or self._stage is not Stage.OPEN:
@@ -456,6 +459,7 @@ def _require_method(cls: type[Scheduler], name: str) -> None:
                 f"or handle_job(self, name), or schedule(name, trigger, fn) ({cls.__name__})"
             )
     elif not inspect.iscoroutinefunction(own):
+        close_unstarted(own)
         raise TypeError(f"jobs[{name!r}] must be an async def method, got {own!r} ({cls.__name__})")
 
 

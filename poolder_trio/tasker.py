@@ -158,8 +158,10 @@ class Tasker(Functions):
         *args: Unpack[Ts],
         key: Hashable = None,
         priority: float | None = None,
+        **keywords: Never,
     ) -> None:
         """Run ``fn(*args)``, without waiting for anything: raises `QueueFull` instead."""
+        refuse_keywords(fn, keywords)
         self._sending().send_nowait(self._call(fn, args), key, priority)
 
     # -- somebody does
@@ -345,6 +347,7 @@ class Tasker(Functions):
         key: Callable[[Any], Hashable] | None = None,
         ordered: bool = False,
         outcomes: bool = False,
+        **keywords: object,
     ) -> Mapped[Any, Any]:
         """Run ``fn`` on each input: an ``async with`` that gives a channel of results.
 
@@ -378,4 +381,5 @@ class Tasker(Functions):
             RuntimeError: (on entering) a function maps on its own tasker, which is full of
                 functions that wait for it, too: they would wait for ever.
         """
+        refuse_keywords(fn, keywords)
         return self._map(fn, inputs, key=key, ordered=ordered, outcomes=outcomes)

@@ -151,6 +151,8 @@ class Update(Directive, Generic[S, R_co]):
     def __attrs_post_init__(self) -> None:
         fn: object = self.fn
         if not callable(fn) or inspect.iscoroutinefunction(fn):
+            if inspect.iscoroutine(fn):
+                fn.close()  # nobody awaits it
             message = f"Update takes a plain function of the state, got {fn!r}"
             raise TypeError(message)
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 
 from poolder_trio.kernel.notes import describe
+from poolder_trio.policies.unstarted import REMEDY, close_unstarted
 
 
 def name_of(fn: object) -> str:
@@ -20,7 +21,8 @@ def refuse_async(fn: object, executor: object) -> None:
     while isinstance(inner, functools.partial):
         inner = inner.func
     if not callable(inner):
-        problem, remedy = f"{name_of(fn)}, which cannot be called", "pass the function itself"
+        close_unstarted(inner)
+        problem, remedy = f"{name_of(fn)}, which cannot be called", REMEDY
     elif _is_async(inner) or _is_async(type(inner).__call__):
         problem, remedy = f"the async {name_of(fn)}", "async functions run without an executor"
     else:

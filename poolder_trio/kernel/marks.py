@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from poolder_trio.policies.cron import Cron
 from poolder_trio.policies.triggers import Every, make_trigger
+from poolder_trio.policies.unstarted import close_unstarted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -53,6 +54,7 @@ def _marking(what: str, make: Callable[[str | tzinfo], Trigger]) -> Callable[[F]
         name = getattr(fn, "__name__", repr(fn))
         is_async = inspect.iscoroutinefunction(fn)
         if not is_async:
+            close_unstarted(fn)
             raise TypeError(f"@{what} takes an async def method, got {fn!r}")
         if hasattr(fn, _MARK):
             raise TypeError(f"{name} has a trigger already: a job has one, got @{what} as well")

@@ -7,6 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from poolder_trio.kernel.naming import hint, misspelt
+from poolder_trio.policies.unstarted import REMEDY, close_unstarted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -204,4 +205,6 @@ def _check_hook(name: str, value: object, where: str) -> None:
 def _described(value: object) -> str:
     if inspect.isasyncgenfunction(value):
         return "an async generator: return instead of yielding"
+    if close_unstarted(value):
+        return f"{value!r}: {REMEDY}"
     return "a plain def: write async def" if inspect.isfunction(value) else repr(value)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from poolder_trio.policies.unstarted import close_unstarted
 from poolder_trio.verdicts import SAME, Continue, Directive, Update
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def reads_state(handler: F) -> F:
     """
     function: object = handler
     if not inspect.iscoroutinefunction(function):
+        close_unstarted(function)
         message = f"reads_state marks an async def function, got {function!r}"
         raise TypeError(message)
     setattr(handler, _READS, True)

@@ -12,6 +12,7 @@ import trio
 from poolder_trio.kernel import inside
 from poolder_trio.kernel.contexts import alike, refers_to
 from poolder_trio.kernel.notes import describe
+from poolder_trio.policies.unstarted import close_unstarted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -53,8 +54,7 @@ def refuse_keywords(fn: object, keywords: Mapping[str, object]) -> None:
 
 
 def _not_async(fn: object) -> str:
-    if inspect.iscoroutine(fn):
-        fn.close()  # it is not going to be awaited, as this says
+    if close_unstarted(fn):
         return f"expected a function and its arguments apart, got {fn!r}: pass fn, *args"
     if not callable(fn):
         return f"expected an async function, got {fn!r}"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from poolder_trio.policies.unstarted import REMEDY, close_unstarted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -38,7 +40,8 @@ class Check:
             raise ValueError(self._message(name, value, where))
 
     def _message(self, name: str, value: object, where: str) -> str:
-        return f"{name} must be {self.expected}, got {value!r} ({where})"
+        remedy = f": {REMEDY}" if close_unstarted(value) else ""
+        return f"{name} must be {self.expected}, got {value!r}{remedy} ({where})"
 
     def field(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         """Check a field of an attrs class: the form in which attrs calls validators."""
