@@ -72,8 +72,6 @@ class ProcessExecutor:
 
         manager = open_worker_context(idle_timeout=idle, grace_period=_SECONDS_TO_LEAVE)
         processes = await manager.__aenter__()
-        deafen(processes)
-
         send = partial(processes.run_sync, call, kill_on_cancel=True, limiter=_NO_LIMIT)
 
         async def run(fn: Callable[..., T], args: tuple[object, ...]) -> T:
@@ -93,6 +91,7 @@ class ProcessExecutor:
             return cast("T", result)
 
         try:
+            deafen(processes)
             yield run
         finally:
             # An idle process that was killed is nobody's loss: all others have ended as well.
