@@ -1,4 +1,4 @@
-"""What Trio and ``random`` choose, drawn from a seed: all that is private to Trio is in this file.
+"""What Trio and ``random`` choose, drawn from a seed: all that is replaced of Trio is in this file.
 
 Trio leaves open in which order it runs tasks that are ready at once, tells those that are cancelled
 at once, and looks at scopes whose deadlines are the same. It takes what comes: a random number, the
