@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 #: How many inputs, or results, of a map wait at most because a key is full.
-ASIDE = 1000
+MOST_HELD = 1000
 
 
 class Entry(Generic[S]):
@@ -61,7 +61,7 @@ class Lanes(Generic[S]):
 
     def has_room(self, others: int) -> bool:
         """Tell whether one more may be read, when ``others`` wait that are not in here."""
-        return not self.ready and self.held + others < ASIDE
+        return not self.ready and self.held + others < MOST_HELD
 
     def enter(self, entry: Entry[S]) -> bool:
         """Tell whether ``entry`` may be sent at once; if not, keep it."""

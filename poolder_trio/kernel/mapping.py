@@ -199,8 +199,8 @@ class Mapped(Generic[S, T]):
 
     def _is_full(self) -> bool:
         """Tell whether as many run, or were not received, as may."""
-        aside = self._early if self._lanes is None else self._early + self._lanes.held
-        return self._unreceived - aside >= self._ahead()
+        held = self._early if self._lanes is None else self._early + self._lanes.held
+        return self._unreceived - held >= self._ahead()
 
     async def _take_in(self, item: S) -> None:
         entry = Entry(item, None if self._key is None else self._key(item))
