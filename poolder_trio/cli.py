@@ -10,7 +10,7 @@ import os
 import sys
 import sysconfig
 import traceback
-from datetime import datetime, timezone
+from datetime import datetime, timezone, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
@@ -145,7 +145,17 @@ def _in_one_line(error: Exception | SystemExit) -> str:
     is_plain = not theirs and not isinstance(error, (SyntaxError, SystemExit, RecursionError))
     text = _text_of(error) if is_plain else f"{kind}: {_text_of(error)}{where}"
     notes = getattr(error, "__notes__", ())
-    return " ".join("; ".join([text, *map(str, notes)]).split())
+    return " ".join("; ".join([text, *_hints(error), *map(str, notes)]).split())
+
+
+def _hints(error: BaseException) -> Iterator[str]:
+    """Yield what to do where Python cannot know what was meant."""
+    hidden = isinstance(error, AttributeError) and error.name == "utc"
+    if hidden and isinstance(error.obj, (str, tzinfo)):
+        yield (
+            "in a class statement, an attribute timezone hides datetime.timezone from the lines "
+            "that follow: import datetime as dt, and write dt.timezone.utc"
+        )
 
 
 def _text_of(error: BaseException) -> str:

@@ -88,6 +88,8 @@ class JobPool(Tasker):
             time of day; under any other, once, when the pool opens: from there the wall clock
             goes on as Trio's clock does.
         timezone: where times of day are meant: an IANA name or a ``tzinfo``.
+            Declared, it hides ``datetime.timezone`` in what follows in the class statement:
+            ``import datetime as dt``, and write ``dt.timezone.utc`` there.
 
     Arguments and errors that all methods share are those of `Tasker`. All ``perform`` methods also
     take the name of a function that was registered with `job`; one that is not known is a

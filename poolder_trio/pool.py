@@ -250,6 +250,8 @@ class Pool(Service, Generic[M, R]):
             ``handle_periodic_job(name)``. While it does, one more firing waits, and others are
             missed. It waits with the other jobs, whatever ``queue`` says of their number.
         timezone: where cron expressions of ``schedules`` are meant.
+            Declared, it hides ``datetime.timezone`` in what follows in the class statement:
+            ``import datetime as dt``, and write ``dt.timezone.utc`` there.
         clock: returns what time it is, an aware ``datetime``; ``None`` for the machine's clock.
         job_timeout: seconds after which a try is cancelled and has failed with `JobTimeout`.
         overrun_warning: seconds after which a running job is logged, with its stack.

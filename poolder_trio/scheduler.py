@@ -114,6 +114,8 @@ class Scheduler(Service):
         coalesce: which of several firings that are overdue together is to run: ``"latest"`` or
             ``"earliest"``, and the others are missed; or ``"all"``.
         timezone: where cron expressions are meant: an IANA name or a ``tzinfo``.
+            Declared, it hides ``datetime.timezone`` in what follows in the class statement:
+            ``import datetime as dt``, and write ``dt.timezone.utc`` there.
         clock: returns what time it is, an aware ``datetime``; ``None`` for the machine's clock.
         hibernate_after: seconds without a run after which `handle_hibernate` runs.
         priority: a share of the event loop: see `Worker`.

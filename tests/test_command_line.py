@@ -502,3 +502,25 @@ def test_the_console_script_does_the_same(folder):
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "Counter: Counter(Pool)" in ran.stdout
+
+
+@pytest.mark.parametrize("zone", ["'UTC'", "__import__('zoneinfo').ZoneInfo('UTC')"])
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_hidden_timezone_is_told_of(tmp_path, monkeypatch, capsys, command, zone):
+    (tmp_path / "hidden_zone.py").write_text(
+        f"""
+from datetime import datetime, timezone
+from poolder_trio import Application, Scheduler
+
+class Once(Scheduler):
+    timezone = {zone}
+    jobs = {{"once": datetime(2030, 1, 1, tzinfo=timezone.utc)}}
+"""
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "hidden_zone", raising=False)
+    assert cli.main([command, "hidden_zone:app"]) == 2
+    said = capsys.readouterr().err
+    assert "an attribute timezone hides datetime.timezone" in said
+    assert "import datetime as dt" in said

@@ -1,5 +1,7 @@
 """Zones that cannot say what their clocks show, and moments beyond the years of UTC."""
 
+import datetime as dt
+import zoneinfo
 from datetime import datetime, time, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -193,3 +195,55 @@ async def test_at_the_end_of_all_years_nothing_more_fires(autojump_clock) -> Non
     async with JobPool(clock=clock) as pool:
         with pytest.raises(ValueError, match="before the year 10000"):
             await pool.perform_at(time(3), run, "no")
+
+
+class Ticking(Worker):
+    async def handle_periodic_job(self, event):
+        """Do nothing."""
+
+    async def handle_job(self, job):
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (timezone, r"write timezone.utc, or 'UTC'"),
+        (ZoneInfo, "pass an instance of that class"),
+        (zoneinfo, "made by what is in that module"),
+        (dt, "made by what is in that module"),
+    ],
+    ids=["timezone", "ZoneInfo", "zoneinfo", "datetime"],
+)
+def test_what_is_called_like_a_zone_and_is_none_is_told_what_was_meant(value, says):
+    for take in (
+        lambda: Scheduler(timezone=value),
+        lambda: JobPool("p", timezone=value),
+        lambda: Pool(Ticking, timezone=value),
+        lambda: Cron("0 1 * * *", timezone=value),
+        *(
+            lambda base=base: type("Mine", (base,), {"timezone": value})
+            for base in (Scheduler, JobPool, Pool)
+        ),
+    ):
+        with pytest.raises(TypeError, match=f"timezone must be the IANA name .*{says}"):
+            take()
+
+
+def test_the_name_of_the_option_is_one_of_the_class_statement_alone():
+    class Before(Scheduler):
+        jobs = {"once": datetime(2030, 1, 1, tzinfo=timezone.utc)}
+        timezone = timezone.utc
+
+        async def handle_job(self, name):
+            """Do nothing."""
+
+        def when(self):
+            return datetime.now(timezone.utc)
+
+    assert Before().when().utcoffset() == timedelta(0)
+    with pytest.raises(AttributeError, match="utc"):
+
+        class After(Scheduler):
+            timezone = "UTC"
+            jobs = {"once": datetime(2030, 1, 1, tzinfo=timezone.utc)}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta, timezone, tzinfo
+from types import ModuleType
 from zoneinfo import ZoneInfo
+
+import attrs
 
 from poolder_trio.policies import checks
 from poolder_trio.policies.instants import converted, reads_clocks
@@ -32,7 +35,22 @@ def _is_zone(name: object) -> bool:
         return False
 
 
-ZONE = checks.Check(
+@attrs.frozen
+class _ZoneCheck(checks.Check):
+    """Says of a class or a module what was meant: names like ``timezone`` mean many things."""
+
+    def _message(self, name: str, value: object, where: str) -> str:
+        message = super()._message(name, value, where)
+        if value is timezone:
+            return f"{message}: write timezone.utc, or 'UTC'"
+        if isinstance(value, type) and issubclass(value, tzinfo):
+            return f"{message}: pass an instance of that class"
+        if isinstance(value, ModuleType):
+            return f"{message}: pass a zone that is made by what is in that module"
+        return message
+
+
+ZONE = _ZoneCheck(
     "the IANA name of a time zone, such as 'Europe/Berlin', or a tzinfo that knows PEP 495 and has "
     "a dst(), such as zoneinfo.ZoneInfo('Europe/Berlin'), and no zone of pytz",
     lambda value: isinstance(value, (str, tzinfo)),
