@@ -150,8 +150,8 @@ def _in_one_line(error: Exception | SystemExit) -> str:
 
 def _hints(error: BaseException) -> Iterator[str]:
     """Yield what to do where Python cannot know what was meant."""
-    hidden = isinstance(error, AttributeError) and error.name == "utc"
-    if hidden and isinstance(error.obj, (str, tzinfo)):
+    wrong = error.obj if isinstance(error, AttributeError) and error.name == "utc" else None
+    if isinstance(wrong, (str, tzinfo)):
         yield (
             "in a class statement, an attribute timezone hides datetime.timezone from the lines "
             "that follow: import datetime as dt, and write dt.timezone.utc"
