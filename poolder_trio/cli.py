@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = "\n".join(lines).encode(encoding, "backslashreplace").decode(encoding)
             return DRAINED if _printed(text) else WRONG
         if asked.grace is not None:
-            app.grace = asked.grace
+            app.override("grace", asked.grace)
     except (Exception, SystemExit) as error:  # noqa: BLE001  # of the user's modules, in one line
         _log.debug("target=%s event=refused", asked.target, exc_info=True)
         _say(f"poolder: {_in_one_line(error)}")

@@ -1,5 +1,7 @@
 """A hook that is never called, an option that nothing looks at: told where it is written."""
 
+from contextlib import nullcontext
+
 import pytest
 
 from poolder_trio import (
@@ -143,11 +145,24 @@ def test_options_of_an_instance_are_fixed_but_for_those_that_are_live(make):
         if name in component.LIMITS:
             setattr(component, name, before)
         else:
-            with pytest.raises(AttributeError, match=rf"^{name} of a .* can't be set .*{name}="):
+            with pytest.raises(AttributeError, match=rf"^{name} of an? .* can't be set .*{name}="):
                 setattr(component, name, before)
-        with pytest.raises(AttributeError, match=f"{name} of a .* can't be deleted"):
+        with pytest.raises(AttributeError, match=f"{name} of an? .* can't be deleted"):
             delattr(component, name)
         assert getattr(component, name) is before
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(Tasker, "limit"), (JobPool, "pool_size"), (AsyncPool, "max_workers")]
+)
+def test_a_live_option_that_is_set_before_there_are_options_is_refused_and_not_lost(kind, name):
+    class Mine(kind):
+        def __init__(self):
+            setattr(self, name, 7)
+            super().__init__(**({"callback": hook} if kind is AsyncPool else {}))
+
+    with pytest.raises(AttributeError, match=rf"{name} of a Mine .*super\(\).__init__\({name}=7\)"):
+        Mine()
 
 
 @COMPONENTS
@@ -175,6 +190,13 @@ def test_a_slip_in_a_short_word_is_one_too(kind, name):
         setattr(kind(), name, 3)
     with pytest.raises(TypeError, match=f"Mine.{name} nearly spells 'limit'"):
         declare(kind, **{name: 3})
+
+
+@pytest.mark.parametrize("name", ["pool_sise", "instrunents", "scheduler"])
+def test_another_letter_in_a_long_word_is_a_slip(name):
+    wrong = name != "scheduler"  # which is a word of its own, beside "schedules"
+    with pytest.raises(TypeError, match="nearly spells") if wrong else nullcontext():
+        declare(Pool, **{name: 3})
 
 
 @COMPONENTS

@@ -1560,3 +1560,13 @@ async def test_an_overrun_is_logged(autojump_clock, log, caplog):
         scheduler.schedule("slow", math.floor(1e6))
     assert "slow" in caplog.text
     assert caplog.records[0].levelno == logging.WARNING
+
+
+@pytest.mark.parametrize("decorator", [every, cron])
+def test_a_decorator_without_its_trigger_is_refused_where_it_is_written(decorator):
+    with pytest.raises(TypeError, match=rf"@{decorator.__name__} needs its trigger, as in @.*\("):
+
+        class Jobs(Scheduler):
+            @decorator
+            async def ping(self):
+                """Would never run."""

@@ -31,6 +31,7 @@ def every(
     Raises:
         TypeError, ValueError: one of them is wrong; raised where the method is defined.
     """
+    _refuse_method("every", "5", seconds)
     return _marking("every", lambda _: Every(seconds, jitter, start))
 
 
@@ -46,7 +47,14 @@ def cron(
     Raises:
         TypeError, ValueError: one of them is wrong; raised where the method is defined.
     """
+    _refuse_method("cron", "'30 2 * * *'", expression)
     return _marking("cron", lambda zone: Cron(expression, timezone or zone, jitter))
+
+
+def _refuse_method(what: str, example: str, got: object) -> None:
+    """Raise ``TypeError`` for a decorator without its trigger: what it made would never run."""
+    if inspect.isroutine(got):
+        raise TypeError(f"@{what} needs its trigger, as in @{what}({example}), got only {got!r}")
 
 
 def _marking(what: str, make: Callable[[str | tzinfo], Trigger]) -> Callable[[F], F]:

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_LONG = 6  # letters: below that, a word is an anagram of another by chance
+_LONG = 6  # letters: below that, a word differs from another by a letter, or an order, by chance
 _FIVE = 5  # letters: below that, most of what a slip makes are words
+
+
+def a(kind: type) -> str:
+    """Return the name of ``kind`` with its article."""
+    return f"{'an' if kind.__name__[:1] in 'AEIOU' else 'a'} {kind.__name__}"
 
 
 def hint(name: str, known: Iterable[str]) -> str:
@@ -36,8 +41,13 @@ def misspelt(name: str, known: Iterable[str], others: Iterable[str] = ()) -> str
 
 
 def _is_a_slip(name: str, known: str) -> bool:
-    anagram = len(name) >= _LONG and sorted(_plain(known)) == sorted(_plain(name))
-    return anagram or _plain(name) in _slips(_plain(known))
+    name, known = _plain(name), _plain(known)
+    if len(name) >= _LONG and len(name) == len(known):
+        wrong = [i for i, letter in enumerate(name) if letter != known[i]]
+        one_inside = len(wrong) == 1 and 0 < wrong[0] < len(name) - 1
+        if one_inside or sorted(name) == sorted(known):
+            return True
+    return name in _slips(known)
 
 
 def _slips(word: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from poolder_trio.kernel.naming import hint, misspelt
+from poolder_trio.kernel.naming import a, hint, misspelt
 from poolder_trio.policies.unstarted import REMEDY, close_unstarted
 
 if TYPE_CHECKING:
@@ -156,6 +156,15 @@ class Options:
         """Set an option on this instance, where nobody refuses it."""
         object.__setattr__(self, name, value)
 
+    def override(self, name: str, value: object) -> None:
+        """Set an option on this instance for whoever runs it, as the command line does.
+
+        Raises:
+            TypeError, ValueError: the value is wrong.
+        """
+        self.OPTIONS[name](name, value, type(self).__name__)
+        self._put(name, value)
+
     def _set_live(self, name: str, value: object) -> None:
         """Set one of ``LIMITS``."""
 
@@ -166,6 +175,11 @@ class Options:
             if name[:1] == "_":
                 object.__setattr__(self, name, value)
             elif name in self.LIMITS:
+                if not self._described:
+                    raise AttributeError(
+                        f"{name} of {a(type(self))} can be set when super().__init__() has run: "
+                        f"pass it there, super().__init__({name}={value!r})"
+                    )
                 self._set_live(name, value)
             else:
                 self._refuse_to_set(name)
@@ -180,7 +194,7 @@ class Options:
 def _refuse_change(kind: type[Options], name: str, what: str) -> NoReturn:
     settable = f"; what can be set is {', '.join(kind.LIMITS)}" if kind.LIMITS else ""
     raise AttributeError(
-        f"{name} of a {kind.__name__} can't be {what} on an instance: pass it, "
+        f"{name} of {a(kind)} can't be {what} on an instance: pass it, "
         f"{kind.__name__}({name}=...), or declare it in a subclass, {name} = ...{settable}"
     )
 
