@@ -199,6 +199,55 @@ async def test_an_interrupt_while_it_is_copied_leaves_nobody_waiting(make, autoj
     assert told
 
 
+class Copied(Exception):
+    """Ctrl-C comes while a copy of this failure is made."""
+
+    def __reduce_ex__(self, _):
+        raise KeyboardInterrupt
+
+
+class Submitted(Instrument):
+    def __init__(self):
+        self.jobs = []
+
+    def job_submitted(self, source, job):
+        self.jobs.append(job)
+
+
+async def map_one(instrument):
+    async with (
+        Tasker(instruments=[instrument]) as tasker,
+        tasker.map(act, [Copied], outcomes=True) as results,
+    ):
+        return [result async for result in results]
+
+
+async def add_one(instrument):
+    async with AsyncPool(act, instruments=[instrument]) as it:
+        await it.add_task(Copied)
+    return [completion.outcome async for completion in it.results]
+
+
+@pytest.mark.parametrize("use", [map_one, add_one])
+async def test_a_failure_that_becomes_an_outcome_wakes_all_who_wait_for_it(use, autojump_clock):
+    instrument = Submitted()
+    woken = []
+
+    async def watch():
+        await trio.sleep(0.5)
+        await instrument.jobs[0].wait_done()
+        woken.append(trio.current_time())
+
+    # Where it breaks, the interrupt leaves the block, and the watcher waits on.
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            (result,) = await use(instrument)
+    with pytest.raises(Copied):
+        result.unwrap()
+    assert woken == [1]
+
+
 @pytest.mark.parametrize(("request_", "kind"), RAISED, ids=str)
 @pytest.mark.parametrize("make", CALLERS, ids=lambda each: each.__name__)
 async def test_a_caller_outside_the_block_gets_it(make, request_, kind, autojump_clock):

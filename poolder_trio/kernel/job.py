@@ -188,11 +188,15 @@ class Job(Generic[T]):
             del self  # who keeps the error keeps this frame
 
     def outcome(self) -> outcome.Outcome[T]:
-        """Return what came of it, as a value: the one look at it."""
+        """Return what came of it, as a value: the one look at it.
+
+        No copy is made of an error, since this is asked while those who wait are woken: to copy
+        runs user code, and Ctrl-C may come.
+        """
         if self.ending == "done":
             return outcome.Value(self.value)
         self.look()
-        return outcome.Error(self.value.again())
+        return outcome.Error(self.value.once())
 
     async def wait(self) -> T:
         """Wait until the job has ended, and return or raise what came of it, as `result` does.
