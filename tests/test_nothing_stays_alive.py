@@ -114,7 +114,7 @@ COMPONENTS = {
     "JobPool": lambda _: JobPool("none stays", restart=FORGIVING),
     "Batcher": lambda case: Batcher(case.handle_batch, timeout=1, restart=FORGIVING),
     "Batcher, retry": lambda case: Batcher(
-        case.handle_batch, retry=Retry(attempts=3, backoff=1), restart=FORGIVING
+        case.handle_batch, timeout=1, retry=Retry(attempts=3, backoff=1), restart=FORGIVING
     ),
 }
 
