@@ -51,9 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _open_closed_streams()
     asked = _parser().parse_args(arguments)
-    if arguments is None and asked.command == "run":
-        # Before whatever the user's modules register, so that it comes after all of that.
-        atexit.register(ignore_signals)
+    if arguments is None:
+        # Before whatever the user's modules register, so that they come after all of that.
+        if asked.command == "run":
+            atexit.register(ignore_signals)
+        atexit.register(_leave_stderr)
     logging.basicConfig(
         level=asked.log_level.upper(),
         format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
@@ -70,11 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Exception, SystemExit) as error:  # noqa: BLE001  # of the user's modules, in one line
         _log.debug("target=%s event=refused", asked.target, exc_info=True)
         _say(f"poolder: {_in_one_line(error)}")
+        _printed()
         return WRONG
     # If the command line is that of the process, all that is left of it is its end.
     with Signals(settling=SETTLING if arguments is None else 0.0) as signals:
-        code = _run(app, signals)
-        return code if _printed() else max(code, CUT)
+        printed = False
+        try:
+            code = _run(app, signals)
+        finally:
+            printed = _printed()  # also if what leaves is a SystemExit of a handler's
+        return code if printed else max(code, CUT)
 
 
 def load(target: str) -> Application:
@@ -210,6 +217,14 @@ def _printed(*lines: str) -> bool:
         _say(f"poolder: the output cannot be written: {error}")
         return False
     return True
+
+
+def _leave_stderr() -> None:
+    """Let what nobody can read on stderr be lost: it is no reason for an exit code of its own."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _give_up(sys.stderr)
 
 
 def _say(line: str) -> None:

@@ -186,3 +186,48 @@ def test_a_signal_at_the_very_end_does_not_change_the_exit_code(folder, number):
             program.kill()
     assert REPORT.encode() in err
     assert program.returncode == 0
+
+
+WRITES = """
+import sys
+from poolder_trio import Application
+
+{}
+app = Application(default_pool=False)
+"""
+
+
+@pytest.mark.parametrize(
+    "writes",
+    [
+        "sys.stderr.write('no newline')",
+        "import logging; logging.basicConfig(force=True); logging.error('loaded')",
+        "sys.stderr = open(2, 'w', buffering=9999, closefd=False); sys.stderr.write('text')",
+        "import atexit; atexit.register(lambda: sys.stderr.write('the end'))",
+    ],
+    ids=["no newline", "logging", "buffered", "at the end"],
+)
+@pytest.mark.parametrize("redirected", ["2>/dev/full", "2>&-"])
+def test_what_a_module_says_on_a_full_stderr_is_no_exit_code(folder, writes, redirected):
+    (folder / "writes.py").write_text(WRITES.format(writes))
+    ended = shell(folder, f"poolder check writes:app {redirected}")
+    assert (ended.returncode, ended.stdout[: len(TREE)]) == (0, TREE)
+
+
+@pytest.mark.parametrize("ending", ["SystemExit(0)", "SystemExit(3)", "KeyboardInterrupt"])
+@pytest.mark.parametrize("redirected", [">/dev/full", "2>/dev/full", ">/dev/full 2>/dev/full"])
+def test_what_ends_the_program_from_a_handler_is_exit_code_1_on_full_streams(
+    folder, ending, redirected
+):
+    (folder / "short.py").write_text(SHORT.replace("app.close()", f"raise {ending}"))
+    ended = shell(folder, f"poolder run short:app {redirected}")
+    assert ended.returncode == shell(folder, "poolder run short:app").returncode == 1
+    assert ("the output cannot be written" in ended.stderr) is (redirected == ">/dev/full")
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_what_a_module_printed_before_it_failed_is_no_exit_code_of_its_own(folder, command):
+    (folder / "writes.py").write_text("print('text')\nraise ValueError('wrong')")
+    ended = shell(folder, f"poolder {command} writes:app >/dev/full")
+    assert ended.returncode == 2
+    assert "ValueError: wrong" in ended.stderr
