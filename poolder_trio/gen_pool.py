@@ -14,7 +14,7 @@ from poolder_trio.abc import Instrument, StateBackend
 from poolder_trio.backends.described import Opened, opened
 from poolder_trio.backends.memory import MemoryState
 from poolder_trio.errors import QueueFull
-from poolder_trio.kernel import inside
+from poolder_trio.kernel import inside, interruptible
 from poolder_trio.kernel.crew import Crew, Rules
 from poolder_trio.kernel.instruments import Instruments
 from poolder_trio.kernel.job import Job, record
@@ -313,7 +313,8 @@ class GenPool(Service, Generic[S, M, R]):
         self._farewell, self._over = trio.CancelScope(), trio.Event()
         self._callbacks = Callbacks(self, optimistic=self.isolation == "optimistic")
         if self.shared_state:
-            self._state = await stack.enter_async_context(opened(self.backend))
+            place = interruptible.call(opened, self.backend)
+            self._state = await stack.enter_async_context(interruptible.async_context(place))
             stack.push_async_exit(self._take_leave)
 
     async def _start(self, nursery: trio.Nursery) -> Crew:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import trio
 
 from poolder_trio.abc import Executor, Instrument
-from poolder_trio.kernel import inside
+from poolder_trio.kernel import inside, interruptible
 from poolder_trio.kernel.contexts import Snapshots
 from poolder_trio.kernel.crew import Rules
 from poolder_trio.kernel.function_seat import FunctionCrew
@@ -143,8 +143,8 @@ class Functions(Service):
 
     async def _prepare(self, stack: AsyncExitStack) -> None:
         if self.executor is not None:
-            place = self.executor.open(idle=self.hibernate_after)
-            self._run = await stack.enter_async_context(place)
+            place = interruptible.call(self.executor.open, idle=self.hibernate_after)
+            self._run = await stack.enter_async_context(interruptible.async_context(place))
 
     async def _start(self, nursery: trio.Nursery) -> Crew:
         log = logging.getLogger(f"poolder_trio.{self.KIND}")

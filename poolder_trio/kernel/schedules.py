@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from poolder_trio.kernel import aside, inside
+from poolder_trio.kernel import aside, inside, interruptible
 from poolder_trio.kernel.agenda import WRONG_CLOCK, Agenda
 from poolder_trio.kernel.contexts import Snapshots
 from poolder_trio.kernel.job import record
@@ -24,7 +24,7 @@ from poolder_trio.policies.triggers import Every, follows_the_wall, interval, ma
 from poolder_trio.verdicts import Exit, Reschedule, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextvars import Context
     from datetime import tzinfo
     from typing import Any, NoReturn
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.terms import Form
     from poolder_trio.kernel.wall import WallClock
+
+    # As `Schedules._place` takes it.
+    _Function = Callable[..., Awaitable[object]]
+    _When = tuple[float | None, float]
+    _Placing = tuple[str, _Function | None, tuple[object, ...], Trigger, _When]
 
 
 @attrs.frozen(kw_only=True)
@@ -141,13 +146,20 @@ class Schedules:
 
     def replace_all(self, triggers: Mapping[str, Trigger]) -> None:
         """Schedule these jobs and no others: all of them, or, if one is wrong, none."""
-        for name, trigger in triggers.items():
-            if name not in self.table:
-                self._find(name)
-            self._first(name, trigger)
-        self.unschedule([name for name in self.table if name not in triggers])
-        for name, trigger in triggers.items():
-            self.schedule(name, trigger)
+        chosen: list[_Placing] = []
+        for name, given in triggers.items():
+            fn, args = (None, ()) if name in self.table else self._find(name)
+            trigger = seeded(given, name)
+            chosen.append((name, fn, args, trigger, self._first(name, trigger)))
+        # Triggers are users' code, which is over: from here on all change together.
+        self._place_only(chosen)
+
+    @aside.whole
+    def _place_only(self, chosen: Sequence[_Placing]) -> None:
+        names = {name for name, *_ in chosen}
+        self.unschedule([name for name in self.table if name not in names])
+        for each in chosen:
+            self._place(*each)
 
     @aside.whole
     def unschedule(self, names: list[str]) -> None:
@@ -257,7 +269,7 @@ class Schedules:
             first = beat(trigger, anchor, anchor) if trigger.jitter else anchor + trigger.seconds
             return anchor, first
         now = self.wall.now()
-        date = trigger.next(now)
+        date = interruptible.call(trigger.next, now)
         if date is None:
             raise NeverFires(
                 f"jobs[{name!r}] must have a date to come, got {trigger!r} at {now} "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import trio
 
+from poolder_trio.kernel import interruptible
 from poolder_trio.kernel.failure import Failure
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class SharedState(Generic[S]):
 
     async def load(self) -> bool:
         """Get to know what is stored; return ``False`` if nothing is."""
-        state, version = await self._backend.load()
+        state, version = await interruptible.wait(self._backend.load)
         if not version:
             return False
         self.state, self._version, self._known = cast("S", state), version, True
@@ -124,7 +125,7 @@ class SharedState(Generic[S]):
 
     async def begin(self, state: S) -> bool:
         """Store the first state; return ``False`` if somebody else has."""
-        if not await self._backend.store(state, 0):
+        if not await interruptible.wait(self._backend.store, state, 0):
             return False
         self.state, self._version, self._known = state, 1, True
         self.settled = self._alone
@@ -150,7 +151,7 @@ class SharedState(Generic[S]):
     def _in_bytes(self, state: object) -> bytes | None:
         assert self._encode is not None
         try:
-            return self._encode(state)
+            return interruptible.call(self._encode, state)
         except Exception:  # noqa: BLE001  # to store it raises that again
             return None
 
@@ -220,7 +221,7 @@ class SharedState(Generic[S]):
             return await self.confirm(look.group)
         if self._alone:
             return True
-        _, version = await self._backend.load()
+        _, version = await interruptible.wait(self._backend.load)
         if version != self._version:
             # It may be ours: a store that is done there, and under way here.
             async with self._storing:
@@ -238,7 +239,7 @@ class SharedState(Generic[S]):
         until = trio.current_time() + PATIENCE
         before = self._version
         try:
-            stored = await self._backend.store(group.state, before)
+            stored = await interruptible.wait(self._backend.store, group.state, before)
         except Exception as error:  # noqa: BLE001  # those who wait for it raise it
             await self._failed(group, error, until)
         else:
@@ -262,7 +263,7 @@ class SharedState(Generic[S]):
         verdict: bool | Exception = error
         try:
             with trio.CancelScope(deadline=until):
-                _, version = await self._backend.load()
+                _, version = await interruptible.wait(self._backend.load)
                 if group.size > 1 and version == self._version:
                     # One of several can't be stored, say, and nothing was. Each is tried alone.
                     verdict, self._apart = False, True
