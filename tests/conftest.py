@@ -151,6 +151,14 @@ class RedisServer:
         self.process.wait()
 
 
+@pytest.fixture
+def own_sigint():
+    """A shell's background job ignores Ctrl-C, and so would Trio, and what this starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="session")
 def make_redis(tmp_path_factory):
     """Return a function that makes a server with options of its own, to be entered."""

@@ -40,6 +40,8 @@ if sys.version_info < (3, 11):
 
 virtual = functools.partial(trio.testing.MockClock, autojump_threshold=0)
 
+pytestmark = pytest.mark.usefixtures("own_sigint")
+
 
 class Echo(Worker):
     async def handle_job(self, job):

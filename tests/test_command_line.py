@@ -83,6 +83,8 @@ class Declared(Application):
 number = 5
 """
 
+pytestmark = pytest.mark.usefixtures("own_sigint")
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):

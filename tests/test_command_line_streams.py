@@ -13,6 +13,7 @@ from poolder_trio import cli
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.usefixtures("own_sigint"),
     pytest.mark.skipif(sys.platform == "win32", reason="has another shell"),
 ]
 

@@ -8,6 +8,8 @@ from trio.lowlevel import currently_ki_protected
 
 from poolder_trio import Emit, Instrument, Pool, Retry, Worker
 
+pytestmark = pytest.mark.usefixtures("own_sigint")
+
 
 async def test_no_user_code_runs_under_protection_from_ctrl_c(  # noqa: C901  # all the hooks
     autojump_clock,

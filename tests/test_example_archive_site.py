@@ -24,7 +24,7 @@ from poolder_trio import Retry
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "archive_site.py"
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("own_sigint")]
 
 
 class Answer(NamedTuple):

@@ -14,7 +14,7 @@ from poolder_trio import ProcessExecutor, Retry, Tasker, ThreadExecutor, WorkerC
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("own_sigint")]
 
 # Processes import it: what stands in a test's own file is out of their reach.
 WAYS = """

@@ -532,3 +532,42 @@ async def test_a_job_that_was_cut_is_cancelled_as_before(autojump_clock):
         job.cancel()
         with pytest.raises(JobCancelled):
             await job.wait()
+
+
+class Leaver(Instrument):
+    """Ends the program when a worker ends."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def worker_stopped(self, source, worker):
+        raise self.kind
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, Halt])
+@pytest.mark.parametrize("component", ["pool", "factory", "gen_pool"])
+async def test_an_instrument_that_exits_when_a_worker_stops_leaves_its_handle_stop(
+    component, kind, autojump_clock
+):
+    stopped = []
+
+    class Stopping(Acting):
+        async def handle_stop(self):
+            stopped.append(self)
+
+    class Owner(Server):
+        async def terminate(self, reason, state):
+            stopped.append(self)
+
+    with trio.fail_after(100), pytest.raises(BaseException) as caught:  # noqa: PT011
+        if component == "pool":
+            async with Pool(Stopping, pool_size=1, instruments=[Leaver(kind)]) as pool:
+                await pool.call(1)
+        elif component == "factory":
+            async with FactoryPool(instruments=[Leaver(kind)]) as factory:
+                await factory.call(await factory.start_child("group", Stopping), 1)
+        else:
+            async with Owner(shared_state=False, pool_size=1, instruments=[Leaver(kind)]) as server:
+                await server.call(1)
+    assert {type(each) for each in leaves(caught.value)} == {kind}
+    assert len(stopped) == 1

@@ -276,14 +276,6 @@ def test_what_was_replaced_is_given_back_when_trio_itself_comes_down():
     assert in_a_process(BROKEN) == "True\n"
 
 
-@pytest.fixture
-def own_sigint():
-    """A shell's background job ignores Ctrl-C, and so would Trio."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 # One at a time.
 
 

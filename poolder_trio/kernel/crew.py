@@ -395,9 +395,12 @@ class Crew:
                 self._seated(seat, ready)
                 await seat.serve()
             finally:
-                if seated:
-                    self.ledger.tell("worker_stopped", worker)
-                await worker.handle_stop()
+                try:
+                    if seated:
+                        self.ledger.tell("worker_stopped", worker)
+                finally:
+                    # Also if an instrument has said that the program ends.
+                    await worker.handle_stop()
         if not seated:
             await trio.lowlevel.checkpoint_if_cancelled()
             message = (
