@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,12 @@ import trio
 from poolder_trio.kernel import aside, inside, interruptible
 from poolder_trio.kernel.agenda import WRONG_CLOCK, Agenda
 from poolder_trio.kernel.contexts import Snapshots
+from poolder_trio.kernel.courses import Beats, Dates, date_of, later, next_date
 from poolder_trio.kernel.job import record
 from poolder_trio.kernel.notes import add_note, shown
 from poolder_trio.kernel.scheduled import Pending, Scheduled
 from poolder_trio.kernel.terms import SENT, Terms
 from poolder_trio.policies.beat import beat
-from poolder_trio.policies.instants import LAST, in_utc
 from poolder_trio.policies.overdue import Overdue
 from poolder_trio.policies.triggers import Every, follows_the_wall, interval, make_trigger, seeded
 from poolder_trio.verdicts import Exit, Reschedule, Stop
@@ -26,7 +26,7 @@ from poolder_trio.verdicts import Exit, Reschedule, Stop
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextvars import Context
-    from datetime import tzinfo
+    from datetime import datetime, tzinfo
     from typing import Any, NoReturn
 
     from poolder_trio.abc import Trigger
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.mailbox import Mailbox
     from poolder_trio.kernel.terms import Form
     from poolder_trio.kernel.wall import WallClock
+    from poolder_trio.policies.overdue import Course
 
     # As `Schedules._place` takes it.
     _Function = Callable[..., Awaitable[object]]
@@ -181,7 +182,7 @@ class Schedules:
         if not entry.ticket:
             return None
         if entry.anchor is None:
-            return _date(entry.due)
+            return date_of(entry.due)
         try:
             return self.wall.now() + timedelta(seconds=entry.due - trio.current_time())
         except OverflowError:
@@ -201,7 +202,8 @@ class Schedules:
         self.open = False
         self._steady.stop()
         self._by_date.stop()
-        self._overdue.clear()
+        for entry in tuple(self._overdue):
+            self._give_up(entry)
 
     @trio.lowlevel.enable_ki_protection
     def _place(
@@ -234,7 +236,7 @@ class Schedules:
         entry = self.table[name]
         if entry.ticket:
             self._agenda(entry).drop(entry)
-        self._overdue.pop(entry, None)
+        self._give_up(entry)
         if fn is not None:
             entry.runs_from_now_on(fn, args, self._contexts.take())
         return entry
@@ -248,7 +250,7 @@ class Schedules:
     @aside.whole
     def _forget(self, entry: Scheduled) -> None:
         self._agenda(entry).drop(entry)
-        self._overdue.pop(entry, None)
+        self._give_up(entry)
         if entry.pending is not None:
             entry.pending.cancel()
         if self.table.get(entry.name) is entry:
@@ -275,16 +277,14 @@ class Schedules:
                 f"jobs[{name!r}] must have a date to come, got {trigger!r} at {now} "
                 f"({self.rules.where})"
             )
-        return None, _later(date, now.timestamp(), trigger)
+        return None, later(date, now.timestamp(), trigger)
 
     def _next_beat(self, entry: Scheduled, due: float) -> float:
         # On this agenda are intervals that count from their anchor, and nothing else.
         return beat(entry.trigger, entry.anchor, due)  # type: ignore[arg-type]  # as it says
 
-    @trio.lowlevel.disable_ki_protection
     def _next_date(self, entry: Scheduled, due: float) -> float:
-        following = entry.trigger.next(_date(due))
-        return math.inf if following is None else _later(following, due, entry.trigger)
+        return next_date(entry.trigger, due)
 
     def _time(self) -> float:
         return self.wall.now().timestamp()
@@ -298,9 +298,14 @@ class Schedules:
     ) -> float:
         """Fire a job that is due, or find it missed; return when it is due next."""
         try:
+            if self._overdue and entry in self._overdue:
+                following = self._catch_up(entry, self._overdue[entry], now)
+                if following == math.inf and not entry.runs:
+                    self._forget(entry)
+                return following
             entry.due = following = step(entry, due)
-            if following <= now or entry in self._overdue:
-                entry.due = following = self._catch_up(step, entry, due, now, following)
+            if following <= now:
+                following = self._begin(entry, due, now)
             elif now - due <= self.rules.misfire_grace:
                 self._fire(entry, due)
             else:
@@ -312,39 +317,65 @@ class Schedules:
             self._forget(entry)
         return following
 
-    def _catch_up(
-        self,
-        step: Callable[[Scheduled, float], float],
-        entry: Scheduled,
-        due: float,
-        now: float,
-        following: float,
-    ) -> float:
-        """Take in one of several firings that are overdue; return when the next one is due."""
-        overdue = self._overdue.pop(entry, None)
-        if overdue is None:
-            overdue = Overdue(self.rules.misfire_grace, self.rules.coalesce)
-        at_once = overdue.meet(due, now)
-        if at_once is not None:
-            if self._gives_way(entry):
-                overdue.refuse(at_once)  # told together, in the end
-            else:
-                self._fire(entry, at_once)
-        if following <= now and overdue.tiring:
-            following = overdue.pass_over(partial(step, entry), following, now)
-        if following <= now:
-            self._overdue[entry] = overdue
-            return following
-        last = overdue.last()
+    def _begin(self, entry: Scheduled, due: float, now: float) -> float:
+        """Begin to catch up with firings that are overdue together, of which ``due`` is the first.
+
+        They are met a bit at a time, with others' firings in between: there may be millions.
+        """
+        overdue = Overdue(self.rules.misfire_grace, self.rules.coalesce, now, due)
+        self._overdue[entry] = overdue
+        self._run_at_once(entry, overdue, overdue.meet(due))
+        return now
+
+    def _catch_up(self, entry: Scheduled, overdue: Overdue, now: float) -> float:
+        """Take in some more firings that are overdue; return when to go on."""
+        course = self._course(entry)
+        more, at_once = overdue.go_on(course)
+        if more:
+            self._run_at_once(entry, overdue, at_once)
+            return now
+        last = overdue.end(course)
+        del self._overdue[entry]
+        entry.due = following = overdue.following
         if last is not None:
-            self._fire(entry, last)
-        if overdue.missed:
-            self._miss(entry, overdue.since, overdue.missed)
-        if overdue.refused:
-            why = "skipped" if self.rules.overlap == "skip" else "missed"
-            since = self._told(entry, overdue.refused_since)
-            self._tell_missed(entry.name, since, overdue.refused, why)
+            if self._gives_way(entry):
+                overdue.refuse(last)
+            else:
+                self._fire(entry, last)
+        self._tell_overdue(entry, overdue)
         return following
+
+    def _course(self, entry: Scheduled) -> Course:
+        if entry.anchor is None:
+            return Dates(entry.trigger)
+        return Beats(entry.trigger, entry.anchor)  # type: ignore[arg-type]  # see `_next_beat`
+
+    def _run_at_once(self, entry: Scheduled, overdue: Overdue, due: float | None) -> None:
+        if due is None:
+            return
+        if self._gives_way(entry):
+            overdue.refuse(due)
+        else:
+            self._fire(entry, due)
+
+    def _tell_overdue(self, entry: Scheduled, overdue: Overdue) -> None:
+        """Count those that do not run, and say so: in one line, if there is one reason."""
+        missed, since = overdue.missed, overdue.since
+        if overdue.refused and self.rules.overlap == "skip":
+            skipped_since = self._told(entry, overdue.refused_since)
+            self._tell_missed(entry.name, skipped_since, overdue.refused, "skipped")
+        elif overdue.refused:
+            since = min(since, overdue.refused_since) if missed else overdue.refused_since
+            missed += overdue.refused
+        if missed:
+            self._miss(entry, since, missed)
+
+    def _give_up(self, entry: Scheduled) -> None:
+        """Catch up no more: what was met, and has not run, is missed."""
+        overdue = self._overdue.pop(entry, None)
+        if overdue is not None:
+            overdue.give_up()
+            self._tell_overdue(entry, overdue)
 
     def _gives_way(self, entry: Scheduled) -> bool:
         """Whether a firing has no effect, because of the runs that there are."""
@@ -361,7 +392,13 @@ class Schedules:
         for entry in tuple(self.table.values()):
             if entry.anchor is not None or not entry.ticket:
                 continue
-            if behind >= WRONG_CLOCK or follows_the_wall(entry.trigger):
+            again = behind >= WRONG_CLOCK or follows_the_wall(entry.trigger)
+            overdue = self._overdue.get(entry)
+            if overdue is not None:
+                if again:
+                    overdue.cut(now)
+                self._by_date.put(entry, now)  # to go on at once, not when it is as late again
+            elif again:
                 self._move(entry, now)
 
     def _move(self, entry: Scheduled, now: float) -> None:
@@ -459,7 +496,7 @@ class Schedules:
     def _told(self, entry: Scheduled, due: float) -> datetime:
         """Return when a firing was due, for others to read."""
         if entry.anchor is None:
-            return _date(due)
+            return date_of(due)
         return self.wall.now() + timedelta(seconds=due - trio.current_time())
 
     @property
@@ -488,24 +525,6 @@ class Schedules:
                 self.schedule(other, trigger)
             return None
         return reply  # Emit: where there are callbacks, it means something
-
-
-def _date(seconds: float) -> datetime:
-    try:
-        return datetime.fromtimestamp(seconds, timezone.utc)
-    except ValueError:  # rounded up, beyond the last microsecond that there is
-        return LAST
-
-
-def _later(following: datetime, due: float, trigger: Trigger) -> float:
-    """Return ``following`` in seconds, or raise if no trigger may return it."""
-    seconds = in_utc("next(after)", following, type(trigger).__name__).timestamp()
-    if seconds <= due:
-        raise ValueError(
-            f"next(after) must return a date after {_date(due)}, got {following} "
-            f"({type(trigger).__name__})"
-        )
-    return seconds
 
 
 async def _raise(error: Exception) -> NoReturn:

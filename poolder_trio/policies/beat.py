@@ -30,12 +30,25 @@ def beat(every: Every, anchor: float, after: float) -> float:
         return at
     # The beat before may be due already, and fire later than `after`.
     n = max(1, n - 1)
-    while (at := anchor + n * period + _late(every, n)) <= after:
+    while (at := _fires(every, anchor, n)) <= after:
         n += 1
     return at
 
 
-def _late(every: Every, n: int) -> float:
-    """Return by how much the n-th beat is late: less than a period."""
-    room = min(every.jitter, math.nextafter(every.seconds, 0))
-    return room * Random(f"{every.drawn_from} {n}").random()  # noqa: S311  # guards nothing
+def beats(every: Every, anchor: float, until: float) -> int:
+    """Return how many firings there are up to ``until``, if it was scheduled at ``anchor``."""
+    n = max(0, int((until - anchor) / every.seconds) - 2)
+    while _fires(every, anchor, n + 1) <= until:
+        n += 1
+    return n
+
+
+def _fires(every: Every, anchor: float, n: int) -> float:
+    """Return when the n-th beat fires: before the next is due."""
+    at = anchor + n * every.seconds
+    if not every.jitter:
+        return at
+    room = min(every.jitter, every.seconds)
+    late = room * Random(f"{every.drawn_from} {n}").random()  # noqa: S311  # guards nothing
+    # Below the period in truth, but the sum is rounded.
+    return min(at + late, math.nextafter(anchor + (n + 1) * every.seconds, 0.0))

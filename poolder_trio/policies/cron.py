@@ -63,7 +63,7 @@ class Cron:
         kw_only=True,
     )
     _own_seed: int = attrs.field(init=False, factory=lambda: getrandbits(64), eq=False, repr=False)
-    _steps: tuple[croniter, ...] = attrs.field(init=False, eq=False, repr=False)
+    _steps: tuple[_Steps, ...] = attrs.field(init=False, eq=False, repr=False)
     _zone: tzinfo = attrs.field(init=False, eq=False, repr=False)
     _fixed: bool = attrs.field(init=False, eq=False, repr=False)
 
@@ -125,21 +125,46 @@ class Cron:
         return self._step(start - SECOND) if found >= end and not self._fixed else found
 
     def _step(self, local: datetime) -> datetime:
-        found = [each for steps in self._steps if (each := _after(steps, local)) is not None]
+        found = []
+        for steps in self._steps:
+            try:
+                found.append(steps.after(local))
+            except (OverflowError, ValueError):  # beyond the years of a datetime
+                continue
         if not found:
             raise OverflowError
         return min(found)
 
 
-def _after(steps: croniter, local: datetime) -> datetime | None:
-    """Return the first date after ``local``; ``None`` if it is beyond the years of a datetime."""
-    # A copy, for it keeps its position, and threads may share what a class declares.
-    # It is given no zone: what it makes of changes of the clocks is something else.
-    try:
-        found: datetime = copy.copy(steps).get_next(datetime, local)
-    except (OverflowError, ValueError):
-        return None
-    return found
+class _Steps:
+    """Steps from one local time to the next, of an expression in croniter's words.
+
+    It remembers what it found last: a date that is rare takes long to find, and is asked for at
+    each firing of the alternatives.
+    """
+
+    __slots__ = ("_croniter", "_known")
+
+    def __init__(self, line: str) -> None:
+        self._croniter = croniter(line, _START, day_or=False, second_at_beginning=True)
+        #: Between these two there is none; the second is one. They change together.
+        self._known = (_START, _START)
+
+    def after(self, local: datetime) -> datetime:
+        """Return the first date after ``local``.
+
+        Raises:
+            CroniterBadDateError: there is none in the next 50 years.
+            OverflowError, ValueError: it is beyond the years of a datetime.
+        """
+        early, found = self._known
+        if early <= local < found:
+            return found
+        # A copy, for it keeps its position, and threads may share what a class declares.
+        # It is given no zone: what it makes of changes of the clocks is something else.
+        found = copy.copy(self._croniter).get_next(datetime, local)
+        self._known = (local, found)
+        return found
 
 
 def _parse(expression: str) -> Crontab:
@@ -149,7 +174,7 @@ def _parse(expression: str) -> Crontab:
         raise ValueError(f"{_message(expression)}: {error}") from error
 
 
-def _steppers(expression: str, table: Crontab) -> tuple[croniter, ...]:
+def _steppers(expression: str, table: Crontab) -> tuple[_Steps, ...]:
     """Return what steps from one local time to the next: alternatives, of which each has dates.
 
     One that never comes is left out: to find that it does not takes croniter a search through 50
@@ -160,9 +185,9 @@ def _steppers(expression: str, table: Crontab) -> tuple[croniter, ...]:
     """
     found = []
     for line in table.lines():
-        steps = croniter(line, _START, day_or=False, second_at_beginning=True)
+        steps = _Steps(line)
         try:
-            steps.get_next(datetime)
+            steps.after(_START)
         except CroniterBadDateError:
             continue
         found.append(steps)

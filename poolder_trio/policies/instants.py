@@ -99,6 +99,14 @@ def _reads_clocks(zone: tzinfo) -> bool:
     )
 
 
+def shown(moment: datetime, zone: tzinfo) -> datetime:
+    """Return what clocks in ``zone`` show, naive; beyond the years, the last or first of them."""
+    try:
+        return moment.astimezone(zone).replace(tzinfo=None, fold=0)
+    except OverflowError:
+        return datetime.max if moment.year > 1 else datetime.min  # noqa: DTZ901  # naive, as it says
+
+
 def readings(local: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
     """Return when clocks in ``zone`` show the naive ``local``, in UTC, as PEP 495 has it.
 
