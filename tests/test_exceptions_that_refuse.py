@@ -11,10 +11,13 @@ import trio
 from poolder_trio import (
     AsyncPool,
     Batcher,
+    FactoryPool,
     GenPool,
     JobPool,
+    MemoryState,
     Pool,
     Retry,
+    SQLiteState,
     Tasker,
     ThreadExecutor,
     Worker,
@@ -297,3 +300,65 @@ async def test_an_opening_may_fail_with_it(kind, autojump_clock):
                 raise AssertionError("it is open")
         group = caught.value
         assert (list(leaves(group)) if isinstance(group, ExceptionGroup) else [group])[0] is error
+
+
+@each_kind
+@pytest.mark.parametrize("start", ["start_child", "resize", "factory"])
+async def test_a_start_may_fail_with_it(kind, start, autojump_clock):
+    class Choosy(Worker[object, object]):
+        async def handle_init(self, error=None):
+            await trio.lowlevel.checkpoint()
+            if error is not None or self.index:
+                raise kind()
+
+        async def handle_job(self, job):
+            """Do nothing."""
+
+    async with Pool(Choosy, pool_size=1, dynamic=True) as pool, FactoryPool() as factory:
+        with pytest.raises(kind) as caught:
+            if start == "start_child":
+                await pool.start_child(error=1)
+            elif start == "resize":
+                await pool.resize(3)
+            else:
+                await factory.start_child("group", Choosy, error=1)
+        assert "handle_init" in [entry.name for entry in caught.traceback]
+
+
+@each_kind
+@pytest.mark.parametrize("state", ["memory", "sqlite"])
+async def test_it_leaves_the_block_of_a_state(kind, state, tmp_path):
+    backend = MemoryState() if state == "memory" else SQLiteState(tmp_path / "state.db")
+    with pytest.raises(kind):
+        async with backend.open():
+            raise kind
+
+
+@each_kind
+async def test_a_codec_may_raise_it(kind, tmp_path):
+    class Choosy:
+        def encode(self, state):
+            raise kind
+
+        def decode(self, data):
+            raise kind
+
+    with pytest.raises(kind):
+        await SQLiteState(tmp_path / "state.db", codec=Choosy()).store(1, 0)
+
+
+@each_kind
+async def test_it_leaves_the_stack_of_a_worker_that_has_a_state_open(kind, tmp_path):
+    class Keeper(Worker[object, object]):
+        async def handle_init(self):
+            backend = SQLiteState(tmp_path / "state.db")
+            self.state = await self.stack.enter_async_context(backend.open())
+
+        async def handle_job(self, job):
+            raise kind
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with Pool(Keeper, pool_size=1) as pool:
+            await pool.cast(1)
+    (error,) = caught.value.exceptions
+    assert isinstance(error, kind)

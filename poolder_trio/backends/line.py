@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import attrs
@@ -11,6 +10,7 @@ import outcome
 import trio
 
 from poolder_trio.errors import Closed
+from poolder_trio.kernel.blocks import block
 from poolder_trio.kernel.shared_state import PATIENCE
 from poolder_trio.kernel.waiters import parked
 
@@ -158,7 +158,7 @@ class Line:
         return Closed(f"{self.where} is closed: the block that opened it was left")
 
 
-@asynccontextmanager
+@block
 async def attended(line: Line, attend: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
     """Run ``attend`` beside the block until ``line`` is closed, which leaving the block does.
 

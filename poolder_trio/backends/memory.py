@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from poolder_trio.kernel.blocks import block
 from poolder_trio.policies.checks import NATURAL
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class MemoryState:
     _state: object = attrs.field(default=None, init=False, repr=False)
     _version: int = attrs.field(default=0, init=False, repr=False)
 
-    @asynccontextmanager
+    @block
     async def open(self) -> AsyncGenerator[MemoryState]:
         """Open one that holds no state yet."""
         yield MemoryState()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +14,7 @@ from poolder_trio.backends.codec import CODEC, JSONCodec
 from poolder_trio.backends.described import Described, Opened
 from poolder_trio.backends.line import Line, attended
 from poolder_trio.backends.redis_url import Server
+from poolder_trio.kernel.blocks import block
 from poolder_trio.kernel.simulated import refuse_simulated
 from poolder_trio.policies.checks import Check
 
@@ -119,7 +119,7 @@ class RedisState(Described):
     def __repr__(self) -> str:
         return f"RedisState({self.key!r}, {Server.of(self.url)})"
 
-    @asynccontextmanager
+    @block
     async def open(self) -> AsyncGenerator[Opened]:
         """Open it. A call waits for the connection, which is made for the first one."""
         refuse_simulated(self, "MemoryState()")

@@ -6,7 +6,6 @@ import math
 import os
 import sqlite3
 import time
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from poolder_trio.backends.codec import CODEC, JSONCodec
 from poolder_trio.backends.described import Described, Opened
 from poolder_trio.backends.line import Line, attended
 from poolder_trio.backends.sqlite_file import StateFile
+from poolder_trio.kernel.blocks import block
 from poolder_trio.kernel.simulated import refuse_simulated
 from poolder_trio.policies.checks import Check, instance_of
 
@@ -60,7 +60,7 @@ class SQLiteState(Described):
     codec: Codec = attrs.field(factory=JSONCodec, validator=CODEC.field)
     key: str = attrs.field(default="state", kw_only=True, validator=_KEY.field)
 
-    @asynccontextmanager
+    @block
     async def open(self) -> AsyncGenerator[Opened]:
         """Open the file. Its connection, and the thread that uses it, serve this opening alone."""
         refuse_simulated(self, "MemoryState()")

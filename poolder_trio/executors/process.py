@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -15,6 +15,7 @@ from poolder_trio.executors.calls import Raised, call
 from poolder_trio.executors.children import deafen, how_it_ended
 from poolder_trio.executors.functions import name_of, refuse_async
 from poolder_trio.executors.inline import run_inline
+from poolder_trio.kernel.blocks import block
 from poolder_trio.kernel.notes import describe
 from poolder_trio.kernel.simulated import is_simulated
 
@@ -62,7 +63,7 @@ class ProcessExecutor:
         """Raise ``TypeError`` if ``fn`` is async, or cannot be called."""
         refuse_async(fn, self)
 
-    @asynccontextmanager
+    @block
     async def open(self, *, idle: float) -> AsyncGenerator[Run]:
         """Open it; a process that is idle for ``idle`` seconds ends. When it closes, all have."""
         if is_simulated():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -11,6 +10,7 @@ import trio
 from outcome import Error, Value
 
 from poolder_trio.executors.functions import refuse_async, refuse_coroutine
+from poolder_trio.kernel.blocks import block
 from poolder_trio.policies.checks import FLAG
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ThreadExecutor:
         """Raise ``TypeError`` if ``fn`` is async, or cannot be called."""
         refuse_async(fn, self)
 
-    @asynccontextmanager
+    @block
     async def open(self, *, idle: float) -> AsyncGenerator[Run]:  # noqa: ARG002
         """Open it; ``idle`` changes nothing, since Trio keeps its idle threads for ten seconds."""
         # Trio's default limiter is shared by all of a program: a component that has its own limit

@@ -301,10 +301,15 @@ class Crew:
         return seat
 
     async def _get_ready(self, seat: Seat, args: Mapping[str, object]) -> None:
+        failure: Exception | None = None
         try:
-            await self.nursery.start(self._occupy_one, seat, args, name=seat.name)
+            # As a value: Trio would assign to an exception on its way, and some refuse that.
+            failure = await self.nursery.start(self._occupy_one, seat, args, name=seat.name)
+            if failure is not None:
+                raise failure
         finally:
             self.starting.value -= 1
+            del failure  # who keeps the error keeps this frame
 
     @trio.lowlevel.enable_ki_protection
     def give_up(self, count: int) -> list[Seat]:
@@ -315,15 +320,25 @@ class Crew:
         return seats
 
     async def _occupy_one(
-        self, seat: Seat, args: Mapping[str, object], *, task_status: trio.TaskStatus[None]
+        self,
+        seat: Seat,
+        args: Mapping[str, object],
+        *,
+        task_status: trio.TaskStatus[Exception | None],
     ) -> None:
         # Trio enters a task's context with each of its steps.
         trio.lowlevel.current_task().context = self.fresh_context()
         await trio.lowlevel.cancel_shielded_checkpoint()
-        await self._occupy(seat, args, task_status.started)
+        try:
+            await self._occupy(seat, args, task_status.started)
+        except Exception as error:
+            if seat.opened:
+                raise
+            task_status.started(error)
+            return
         if not seat.opened:
             message = f"{self.name} was told to end before {seat.name} was ready"
-            raise Closed(message)
+            task_status.started(Closed(message))
 
     @trio.lowlevel.enable_ki_protection
     async def _occupy(
