@@ -46,6 +46,8 @@ class StateFile:
 
     def __init__(self, path: Path, key: str) -> None:
         self._key = key
+        #: SQLite's count of changes of what the file is made of, when it was last looked at.
+        self._schema = -1
         # In full: as a relative path, SQLite may take "file:..." for a URI.
         place = Path(os.path.abspath(path))  # noqa: PTH100  # resolves no links
         until = time.monotonic() + Line.PATIENCE
@@ -71,20 +73,39 @@ class StateFile:
             seconds: how long to wait for other processes to finish theirs.
         """
         self._wait_at_most(seconds)
-        if all(ask.expected is None for ask in asks):
+
+        def look() -> list[Answer]:
+            self._require_ours()
             return settle(*self._held(), asks)[0]
 
+        if all(ask.expected is None for ask in asks):
+            return self._within("BEGIN", look)
+
         def decide() -> list[Answer]:
+            self._require_ours()
             before = self._held()
             answers, data, version = settle(*before, asks)
             if version != before[1]:
                 self._connection.execute(_STORE, (self._key, version, data))
             return answers
 
-        return self._alone(decide)
+        return self._within("BEGIN IMMEDIATE", decide)
 
     def _wait_at_most(self, seconds: float) -> None:
         self._connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+
+    def _require_ours(self) -> None:
+        """Raise `Unfit` if others have put something else in the place of the table since.
+
+        SQLite counts changes of what a file is made of: only then there is more to look at.
+        """
+        schema = self._connection.execute("PRAGMA schema_version").fetchone()[0]
+        if schema == self._schema:
+            return
+        found = "SELECT 1 FROM sqlite_master WHERE lower(name) = 'state'"
+        if self._connection.execute(found).fetchone():  # else SQLite itself says that it is gone
+            _is_new(self._connection)
+            self._schema = schema
 
     def _held(self) -> tuple[bytes, int]:
         found = self._connection.execute(
@@ -97,9 +118,10 @@ class StateFile:
             raise Unfit(f"its row {self._key!r} has been changed by other hands")
         return data, version
 
-    def _alone(self, decide: Callable[[], list[Answer]]) -> list[Answer]:
+    def _within(self, begin: str, decide: Callable[[], list[Answer]]) -> list[Answer]:
+        """Return what ``decide`` does, in one transaction."""
         execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
+        execute(begin)
         try:
             result = decide()
             execute("COMMIT")
@@ -111,7 +133,7 @@ class StateFile:
     def _prepare(self, until: float) -> None:
         if _is_new(self._connection):
             self._wait_at_most(_left(until))
-            self._alone(self._lay_out)
+            self._within("BEGIN IMMEDIATE", self._lay_out)
         self._use_wal(until)
         # In WAL mode NORMAL would leave the last commits to chance when the power fails.
         self._connection.execute("PRAGMA synchronous = FULL")
