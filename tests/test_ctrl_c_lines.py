@@ -3,6 +3,7 @@
 There is no real signal: what a signal would do at a line is done there, so that each run is alike.
 """
 
+import os
 import signal
 import sys
 from collections import Counter
@@ -16,10 +17,17 @@ import trio.testing
 import poolder_trio
 from poolder_trio import (
     Batcher,
+    Broker,
+    FactoryPool,
+    GenPool,
+    JobPool,
+    MemoryState,
     Pool,
     Queue,
+    Scheduler,
     Tasker,
     Worker,
+    as_completed,
 )
 
 if sys.version_info < (3, 11):
@@ -37,6 +45,12 @@ pytestmark = [
 _FOLDERS = (str(Path(poolder_trio.__file__).parent),)
 #: Seconds of the clock on the wall after which a run has hung.
 _PATIENCE = 30
+#: Whether to take minutes, and leave no line out.
+ALL = os.environ.get("CTRL_C") == "all"
+#: How many lines of a scenario are chosen from those in other files than these.
+SAMPLE = 100
+CORE = {"waiters.py", "senders.py", "job.py", "mailbox.py", "routing.py", "agenda.py"}
+CORE |= {"mapping.py", "groups.py", "turn.py", "intake.py"}
 
 
 class Hung(Exception):
@@ -148,25 +162,47 @@ def _leaves(error):
     return [error]
 
 
-def check_every_line(scenario, *, times=2):
-    """Run ``scenario(seen)`` once for each of its lines in this package, interrupted there.
-
-    Args:
-        scenario: an async function that ends by itself.
-        times: at which visits to a line: the first so many, and the last.
-    """
+def _lines(scenario):
+    """Run a scenario to its end; return how often it came to each line."""
     tracer = _Tracer(None, _press_ctrl_c)
     _, left = _run(scenario, tracer)
     if left is not None:
         raise left
+    return tracer.lines
+
+
+def _moments(scenario):
+    """Choose when to interrupt: lines that no scenario before this one has come to.
+
+    At the first visit and the last, all where tasks wait and what is decided is recorded, and so
+    many of the others that it does not take too long. With CTRL_C=all, at all.
+    """
+    lines = _lines(scenario)
+    known = set()
+    if not ALL:
+        for other in SCENARIOS[: SCENARIOS.index(scenario)]:
+            known.update(_lines(other))
+    moments = [
+        (*line, visit)
+        for line, count in sorted(lines.items())
+        if line not in known
+        for visit in sorted({1, count})
+    ]
+    core = [each for each in moments if ALL or Path(each[0]).name in CORE]
+    others = [each for each in moments if each not in core]
+    return core + others[:: max(1, len(others) // SAMPLE)]
+
+
+def check_every_line(scenario):
+    """Run ``scenario(seen)``, which ends by itself, once for each moment, interrupted there."""
     faults = []
-    for (file, line), count in sorted(tracer.lines.items()):
-        for visit in sorted({*range(1, min(times, count) + 1), count}):
-            attempt = _Tracer((file, line, visit), _press_ctrl_c)
-            seen, left = _run(scenario, attempt)
-            fault = attempt.has_hit and _fault(seen, left)
-            if fault:
-                faults.append(f"{Path(file).name}:{line}, visit {visit} of {count}: {fault}")
+    for moment in _moments(scenario):
+        attempt = _Tracer(moment, _press_ctrl_c)
+        seen, left = _run(scenario, attempt)
+        fault = attempt.has_hit and _fault(seen, left)
+        if fault:
+            file, line, visit = moment
+            faults.append(f"{Path(file).name}:{line}, visit {visit}: {fault}")
     assert not faults, "\n".join(["interrupted at", *faults])
 
 
@@ -247,12 +283,104 @@ async def pushes_that_wait_for_room(seen):
                 await batcher.push(number)
 
 
+async def a_map(seen):
+    async with seen.add(Tasker(limit=2)) as tasker:
+        async with tasker.map(work, range(4)) as results:
+            async for _ in results:
+                break  # leaving it cancels the rest
+
+
+async def jobs_as_completed(seen):
+    async with seen.add(Tasker(limit=2)) as tasker:
+        jobs = []
+        for number in range(2):
+            with seen.sending():
+                jobs.append(await tasker.submit(work, number))
+        async with as_completed(jobs) as ended:
+            async for _ in ended:
+                pass
+
+
+async def waits_for_a_pool(seen):
+    async with seen.add(Pool(Echo, pool_size=1, dynamic=True)) as pool:
+        with seen.sending():
+            await pool.cast(1)
+        await pool.wait_idle()
+        pool.pause()
+        pool.resume()
+        await pool.resize(2)
+        await pool.resize(1)
+        pool.close()
+        await pool.wait_closed()
+
+
+class Server(GenPool):
+    pool_size = 2
+
+    async def init(self):
+        return 0
+
+    async def handle_call(self, request, state):
+        return request, state + 1
+
+    async def handle_cast(self, request, state):
+        return state + 1
+
+
+async def a_server_with_a_state(seen):
+    async with seen.add(Server(backend=MemoryState())) as server:
+        with seen.sending():
+            await server.call(1)
+        with seen.sending():
+            await server.cast(2)
+
+
+async def senders_to_a_shared_room(seen):
+    broker = Broker(max=1, overflow="wait", timeout=2).shared()
+    async with seen.add(Server(broker=broker, pool_size=1)) as server:
+        for number in range(3):
+            with seen.sending():
+                await server.cast(number)
+
+
+async def children_of_a_factory(seen):
+    async with seen.add(FactoryPool()) as factory:
+        ref = await factory.start_child("group", Echo)
+        with seen.sending():
+            await factory.call(ref, 1)
+        await factory.terminate(ref)
+
+
+async def timers(seen):
+    async with JobPool("jobs", pool_size=1) as pool:
+        await pool.perform_after(1, work)
+        await (await pool.perform_after(5, work)).cancel()
+        await trio.sleep(3)
+
+
+async def schedules(seen):
+    async with Scheduler(jobs={}) as scheduler:
+        scheduler.schedule("one", 5, work)
+        scheduler.schedule("two", "* * * * *", work)
+        scheduler.reschedule({"one": 7})
+        await trio.sleep(8)
+        scheduler.unschedule_all()
+
+
 SCENARIOS = [
     calls,
     a_call_that_is_cancelled,
     a_wait_for_a_job,
     casts_that_wait_for_room,
     pushes_that_wait_for_room,
+    a_map,
+    jobs_as_completed,
+    waits_for_a_pool,
+    a_server_with_a_state,
+    senders_to_a_shared_room,
+    children_of_a_factory,
+    timers,
+    schedules,
 ]
 
 

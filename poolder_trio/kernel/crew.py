@@ -263,6 +263,7 @@ class Crew:
         await self._get_ready(seat, args)
         return seat
 
+    @trio.lowlevel.enable_ki_protection
     async def start_many(self, args: Mapping[str, object], roles: Iterable[object]) -> list[Seat]:
         """Seat a worker for each of ``roles``, all at once; return their seats when all are ready.
 

@@ -116,6 +116,7 @@ class Groups:
     def _start(self, fn: Callable[..., Awaitable[None]], *args: object) -> None:
         self._context.copy().run(self.nursery.start_soon, fn, *args)
 
+    @trio.lowlevel.enable_ki_protection
     async def _keep(self, group: Group) -> None:
         """Keep a group open until it is closed. This is the task all its tasks are under."""
         try:

@@ -104,6 +104,7 @@ class Mapped(Generic[S, T]):
         def __exit__(self, *_: object) -> None:
             """Nothing was entered."""
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> trio.abc.ReceiveChannel[T]:
         # The only checkpoint: whoever is cancelled in here has begun nothing.
         await trio.lowlevel.checkpoint()
@@ -118,6 +119,7 @@ class Mapped(Generic[S, T]):
             self._stack = stack.pop_all()
         return self._outlet
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,

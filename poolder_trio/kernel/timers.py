@@ -86,6 +86,7 @@ class Timers:
         if self._life is not None:
             self._life.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def _run(self, life: trio.CancelScope) -> None:
         with life:
             while True:
