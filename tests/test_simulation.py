@@ -597,3 +597,15 @@ def test_all_that_stands_in_for_trio_is_used():
     unrolled = trio_run.unrolled_run.__code__.co_names
     assert {"_ALLOW_DETERMINISTIC_SCHEDULING", "_r", "shuffle"} <= {*unrolled}
     assert "start_thread_soon" in trio_threads.to_thread_run_sync.__code__.co_names
+
+
+def test_a_standstill_under_a_shield_is_told_as_well():
+    async def shielded():
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                with trio.CancelScope(shield=True):
+                    await trio.sleep_forever()
+
+    with pytest.raises(RuntimeError, match="every task waits"):
+        simulate(shielded, seed=1)

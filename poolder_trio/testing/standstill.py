@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -72,9 +72,24 @@ class Standstill(trio.abc.Instrument):
             return
         counts = trio.lowlevel.current_statistics()
         idle = not counts.tasks_runnable and not counts.run_sync_soon_queue_size
-        if idle and counts.seconds_to_next_deadline == math.inf and not self._waiting:
+        if idle and counts.seconds_to_next_deadline == math.inf:
+            if self._waiting:
+                _unshield(self._task)  # the run is lost: what holds out against the end goes, too
+                return
             self._waiting = sorted(_places(self._task))
             self._scope.cancel()
+
+
+def _unshield(task: trio.lowlevel.Task) -> None:
+    """Let a cancellation from outside reach a task, and all below it."""
+    # Trio has no public name for the scopes that a task is in. Without it, shields stay.
+    status: Any = getattr(task, "_cancel_status", None)
+    while status is not None:
+        status._scope.shield = False  # noqa: SLF001  # as above
+        status = status.parent
+    for nursery in task.child_nurseries:
+        for child in nursery.child_tasks:
+            _unshield(child)
 
 
 def _places(task: trio.lowlevel.Task) -> Iterator[str]:
