@@ -126,7 +126,9 @@ class Batcher(Service, Generic[M, R]):
 
     Options:
         limit: as many items are a batch.
-        timeout: seconds after its first item that a batch is sent off, full or not.
+        timeout: seconds after its first item that a batch is sent off, full or not. By default
+            none is: a `call` that is alone in its batch waits for others, for `flush`, or for the
+            block to be left.
         reverse: whether batches have the newest item first.
         stream: whether ``handle_batch`` gets an iterator, with the same attributes, not a list.
         indexed: whether batches have pairs ``(index, item)``; indices are positions in the window.

@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from poolder_trio import Batcher, JobAbandoned
+from poolder_trio import Batcher, JobAbandoned, Queue
 
 
 @pytest.mark.parametrize("way", ["push", "push_nowait"])
@@ -67,3 +67,42 @@ async def test_a_cancelled_call_of_a_handler_to_its_own_closing_batcher_is_cance
     assert ended == [True, True]
     assert batcher.report.abandoned == (("too late",) if rest == "later" else ())
     assert batcher.report.completed == 1
+
+
+# -- what ends a batch that is not full
+
+OPTIONS = {
+    "plain": {},
+    "key": {"key": str},
+    "weight": {"weight": lambda _: 1, "max_weight": 9},
+    "key and weight": {"key": str, "weight": lambda _: 1, "max_weight": 9},
+    "stream": {"stream": True},
+    "concurrency": {"concurrency": 3, "key": str},
+    "queue": {"queue": Queue(max=2)},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+@pytest.mark.parametrize("seconds", [None, 0.5, 1.0, 50.0])
+async def test_a_call_alone_ends_by_the_timeout_and_without_one_by_a_flush(
+    options, seconds, autojump_clock
+):
+    async def echo(batch):
+        return list(batch)
+
+    if seconds is not None:
+        options = {**options, "timeout": seconds}
+    with trio.fail_after(1000):
+        async with Batcher(echo, **options) as batcher, trio.open_nursery() as nursery:
+
+            async def call():
+                assert await batcher.call("a") == "a"
+                ended.append(trio.current_time() - began)
+
+            ended, began = [], trio.current_time()
+            nursery.start_soon(call)
+            await trio.sleep(500)
+            assert ended == ([] if seconds is None else [seconds])
+            await batcher.flush()
+        assert len(ended) == 1
+        assert batcher.report.completed == 1
