@@ -208,6 +208,8 @@ class Crew:
         self.ended = trio_util.AsyncValue(False)  # noqa: FBT003
         #: Seats whose handlers wait for this crew, and for how many jobs each.
         self.stuck: Counter[Seat] = Counter()
+        #: Called whenever nothing waits, backs off or runs: to hold on to nothing of what did.
+        self.forget: Callable[[], object] | None = None
         self._employer = employer
         self._crashes = rules.restart.build()
         self.outer = inside.waiting_seats()
@@ -719,6 +721,8 @@ class Crew:
         """Tell those who wait for rest, if there is rest; if the crew is closing, send it home."""
         if not self.is_idle:
             return
+        if self.forget is not None:
+            self.forget()
         if not self._idle.value:
             self._idle.value = True
         if self.closing:

@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from poolder_trio.kernel.wall import WallClock
 
 
+class _Alarm:
+    """What stands on an agenda for a timer: its place may stay there for longer than the timer."""
+
+    __slots__ = ("ticket", "timer")
+
+    def __init__(self, timer: Timer) -> None:
+        #: Its place on the agenda; 0: it has ended.
+        self.ticket = 0
+        self.timer: Timer | None = timer
+
+
 class Timer:
     """A handle on calls that a pool is to get later.
 
@@ -33,7 +44,7 @@ class Timer:
         calls: what is to be called: one, or those of a ``perform_many``.
     """
 
-    __slots__ = ("_asked", "_delayed", "_due", "_end", "calls", "ticket")
+    __slots__ = ("_alarm", "_asked", "_delayed", "_due", "_end", "calls")
 
     def __init__(
         self,
@@ -49,18 +60,17 @@ class Timer:
         #: Seconds of Trio's clock, or a time of the wall clock.
         self._due = due
         self._end = "waiting"
-        #: Its place on the agenda; 0: it has ended.
-        self.ticket = 0
+        self._alarm = _Alarm(self)
 
     def __repr__(self) -> str:
         first = describe(self.calls[0]) if self.calls else "nothing"
         more = f" and {len(self.calls) - 1} more" if len(self.calls) > 1 else ""
-        how = f"in {self.remaining():g} s" if self.ticket else self._end
+        how = f"in {self.remaining():g} s" if self._alarm.ticket else self._end
         return f"<Timer {first}{more}: {how}>"
 
     def remaining(self) -> float:
         """Return how many seconds are left; 0.0 if it has fired, was cancelled or abandoned."""
-        return max(0.0, self._delayed.left(self._due)) if self.ticket else 0.0
+        return max(0.0, self._delayed.left(self._due)) if self._alarm.ticket else 0.0
 
     async def cancel(self) -> float | None:
         """Take the calls back, so that none of them will run; waits for nothing.
@@ -75,9 +85,9 @@ class Timer:
     def start(self) -> None:
         """Wait for the time."""
         if isinstance(self._due, datetime):
-            self._delayed.dates.put(self, self._due.timestamp())
+            self._delayed.dates.put(self._alarm, self._due.timestamp())
         else:
-            self._delayed.steady.put(self, self._due)
+            self._delayed.steady.put(self._alarm, self._due)
 
     def look_again(self) -> None:
         """Wait for the time of day that was asked for: the clock was wrong when it was."""
@@ -93,14 +103,16 @@ class Timer:
     @trio.lowlevel.enable_ki_protection
     def _over(self, end: str) -> bool:
         """Note how it ends; return whether it had not ended before."""
-        if not self.ticket:
+        if not self._alarm.ticket:
             return False
         if isinstance(self._due, datetime):
-            self._delayed.dates.drop(self)
+            self._delayed.dates.drop(self._alarm)
         else:
-            self._delayed.steady.drop(self)
+            self._delayed.steady.drop(self._alarm)
         self._end = end
+        self._alarm.timer = None
         del self._delayed.pending[self]
+        self._delayed.crew.check_idle()
         return True
 
     @aside.whole
@@ -112,8 +124,9 @@ class Timer:
             self._delayed.crew.ledger.abandon(call)
 
 
-def _ring(timer: Timer, due: float, now: float) -> float:  # noqa: ARG001  # as an agenda calls it
-    timer.ring()
+def _ring(alarm: _Alarm, due: float, now: float) -> float:  # noqa: ARG001  # as an agenda calls it
+    if alarm.timer is not None:
+        alarm.timer.ring()
     return math.inf
 
 
@@ -130,8 +143,8 @@ class Delayed:
         self.post = post
         self._wall = wall
         self._zone = zone
-        self.steady: Agenda[Timer] = Agenda(crew.timers, trio.current_time, float, _ring)
-        self.dates: Agenda[Timer] = Agenda(
+        self.steady: Agenda[_Alarm] = Agenda(crew.timers, trio.current_time, float, _ring)
+        self.dates: Agenda[_Alarm] = Agenda(
             crew.timers, lambda: wall.now().timestamp(), wall.trusted, _ring, self._set_back
         )
         #: In the order in which they were set.

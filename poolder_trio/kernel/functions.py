@@ -161,6 +161,7 @@ class Functions(Service):
             bounded=self.BOUNDED,
         )
         crew = FunctionCrew(self._title, self, rules, nursery, Ledger(instruments), log)
+        crew.forget = self._forget
         records = bool(self.instruments)
         router = Router(crew, None, None, may_be_quick=not records)
         self._crew, self._engine, self._router, self._maps = crew, crew, router, set()
@@ -181,6 +182,9 @@ class Functions(Service):
     def rests(self, seat: Seat) -> None:
         """Let go of the last job's function and context; the crew calls this."""
         cast("Runner", seat.worker).rest()
+        self._forget()
+
+    def _forget(self) -> None:
         self._checked = _NONE_YET
         self._contexts.forget()
         if self._post is not None:
@@ -214,7 +218,9 @@ class Functions(Service):
             check_function(fn)
         else:
             self.executor.check(fn)
-        self._checked = fn
+        # It is let go of when a worker rests; where none is up, none will.
+        if self._crew is not None and self._crew.awake:
+            self._checked = fn
 
     def _call(self, fn: Callable[..., object], args: tuple[object, ...]) -> Call:
         if fn is not self._checked:

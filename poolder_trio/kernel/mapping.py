@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable
-from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -20,7 +19,7 @@ from poolder_trio.kernel.outlet import Outlet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
-    from contextlib import AbstractContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from types import TracebackType
     from typing import NoReturn
 
@@ -77,8 +76,9 @@ class Mapped(Generic[S, T]):
             self._lanes = Lanes(limit_per_key)
         self._ordered = ordered
         self._outcomes = outcomes
-        self._outlet: Outlet[Any] = Outlet(self._taken)
-        self._stack = AsyncExitStack()
+        self._outlet: Outlet[Any]
+        self._guarding: AbstractContextManager[None]
+        self._opened: AbstractAsyncContextManager[trio.Nursery]
         self._nursery: trio.Nursery
         self._leaving = False
         #: How many inputs were read whose results were not received.
@@ -108,15 +108,16 @@ class Mapped(Generic[S, T]):
     async def __aenter__(self) -> trio.abc.ReceiveChannel[T]:
         # The only checkpoint: whoever is cancelled in here has begun nothing.
         await trio.lowlevel.checkpoint()
-        async with AsyncExitStack() as stack:
-            stack.enter_context(self._guard())
-            self._maps.add(self)
-            stack.callback(self._maps.discard, self)
-            self._nursery = await stack.enter_async_context(trio.open_nursery())
-            self._nursery.start_soon(self._own, self._read, name="poolder_trio map")
-            if self._lanes is not None:
-                self._nursery.start_soon(self._own, self._send_held, name="poolder_trio map")
-            self._stack = stack.pop_all()
+        self._guarding = self._guard()
+        self._guarding.__enter__()
+        self._maps.add(self)
+        # Both by hand: an exit stack would keep each error that passes it, in a circle.
+        self._opened = trio.open_nursery()
+        self._nursery = await self._opened.__aenter__()
+        self._outlet = Outlet(self._taken)
+        self._nursery.start_soon(self._own, self._read, name="poolder_trio map")
+        if self._lanes is not None:
+            self._nursery.start_soon(self._own, self._send_held, name="poolder_trio map")
         return self._outlet
 
     @trio.lowlevel.enable_ki_protection
@@ -128,7 +129,12 @@ class Mapped(Generic[S, T]):
     ) -> bool | None:
         self._outlet.close()
         self._stop()
-        return await self._stack.__aexit__(exc_type, exc, traceback)
+        try:
+            return await self._opened.__aexit__(exc_type, exc, traceback)
+        finally:
+            self._maps.discard(self)
+            self._guarding.__exit__(None, None, None)
+            del exc, traceback  # who keeps the error keeps this frame
 
     async def _own(self, part: Callable[[], Awaitable[None]]) -> None:
         """Do a part of what is to be done, and be there until no job of this map is."""
@@ -296,4 +302,7 @@ class Mapped(Generic[S, T]):
 
 
 async def _unwrap(result: outcome.Outcome[Any]) -> None:
-    result.unwrap()
+    try:
+        result.unwrap()
+    finally:
+        del result  # who keeps the error keeps this frame

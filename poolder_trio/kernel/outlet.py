@@ -100,8 +100,13 @@ class Outlet(trio.abc.ReceiveChannel[T]):
     def close(self) -> None:
         """Receive no more; what was not received is dropped."""
         self._receive.close()
+        self._taken = _ignore  # whoever holds on to a closed end holds on to nothing else
 
     async def aclose(self) -> None:
         """As `close`, and a checkpoint."""
         self.close()
         await trio.lowlevel.checkpoint()
+
+
+def _ignore(_: object) -> None:
+    """Nothing comes any more."""

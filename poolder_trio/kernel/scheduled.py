@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import Context
 from typing import TYPE_CHECKING, ClassVar
 
 from poolder_trio.kernel import aside
@@ -9,7 +10,6 @@ from poolder_trio.kernel.terms import form_of, packed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from contextvars import Context
     from typing import Any
 
     from poolder_trio.abc import Trigger
@@ -45,6 +45,13 @@ class Task:
     def __call__(self, *args: object) -> Awaitable[object]:
         """Call what is scheduled."""
         return self._fn(*args)
+
+
+_NO_CONTEXT = Context()
+
+
+async def _nothing() -> None:
+    """Stand for what a job ran that is not to fire any more."""
 
 
 class Scheduled:
@@ -105,6 +112,10 @@ class Scheduled:
         self._args = args
         self._context = context
         self._task = None
+
+    def let_go(self) -> None:
+        """Keep nothing of what it runs: its place on the agenda may stay for long."""
+        self.runs_from_now_on(_nothing, (), _NO_CONTEXT)
 
     @property
     def task(self) -> Task:

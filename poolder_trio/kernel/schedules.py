@@ -257,6 +257,10 @@ class Schedules:
             del self.table[entry.name]
             if entry.runs:
                 self._removed[entry.name] = entry
+        entry.let_go()
+        if not self.table:
+            self._terms = SENT
+            self._contexts.forget()
 
     def _agenda(self, entry: Scheduled) -> Agenda[Scheduled]:
         return self._by_date if entry.anchor is None else self._steady
@@ -472,7 +476,7 @@ class Schedules:
             if self._removed.get(entry.name) is entry:
                 del self._removed[entry.name]
         elif self.open and not entry.ticket:
-            del self.table[entry.name]
+            self._forget(entry)
 
     def _miss(self, entry: Scheduled, since: float, count: int) -> None:
         self._tell_missed(entry.name, self._told(entry, since), count, "missed")

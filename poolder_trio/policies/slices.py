@@ -6,7 +6,7 @@ from __future__ import annotations
 SLICES = {"low": 0.0, "normal": 0.001, "high": 0.005, "max": 0.050}
 
 #: A look at the clock costs about a fiftieth of this, in seconds: so long may be run blindly.
-_BLIND = 8e-6
+_BLIND = 8e-6 * (1 + 1e-9)  # a stride that takes as long must not be one too long by rounding
 _LONGEST = 32
 #: By which part of it what is known of dear jobs is forgotten with each look that finds cheap ones.
 _FORGOTTEN = 1 / 64
@@ -52,11 +52,15 @@ class Pace:
         each = (now - self._seen) / stride
         self._seen = now
         dearest = self._dearest
-        longest = 1
-        if each <= 2 * dearest:
-            longest = min(_LONGEST, 2 * stride)
-            if longest * each > _BLIND:
-                longest = int(_BLIND / each) or 1
+        # Without a call: where each job is looked at, this is a part of what it costs.
+        if each > _BLIND or each > dearest + dearest:
+            longest = 1
+        elif stride * each > _BLIND:
+            longest = int(_BLIND / each)
+        else:
+            longest = stride + stride
+            if longest > _LONGEST or longest * each > _BLIND:
+                longest = stride
         self._stride = longest
         if each < dearest:
             each = dearest - (dearest - each) * _FORGOTTEN
