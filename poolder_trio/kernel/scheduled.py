@@ -113,9 +113,14 @@ class Scheduled:
         self._context = context
         self._task = None
 
-    def let_go(self) -> None:
-        """Keep nothing of what it runs: its place on the agenda may stay for long."""
+    def let_go(self) -> Context:
+        """Keep nothing of what it ran: its place on the agenda may stay for long.
+
+        Returns the context that it ran in.
+        """
+        context = self._context
         self.runs_from_now_on(_nothing, (), _NO_CONTEXT)
+        return context
 
     @property
     def task(self) -> Task:

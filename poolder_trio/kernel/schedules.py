@@ -257,9 +257,10 @@ class Schedules:
             del self.table[entry.name]
             if entry.runs:
                 self._removed[entry.name] = entry
-        entry.let_go()
-        if not self.table:
+        context = entry.let_go()
+        if context is self._terms.context:
             self._terms = SENT
+        if context is self._contexts.last:
             self._contexts.forget()
 
     def _agenda(self, entry: Scheduled) -> Agenda[Scheduled]:
