@@ -3,6 +3,7 @@
 There is no real signal: what a signal would do at a line is done there, so that each run is alike.
 """
 
+import math
 import os
 import signal
 import sys
@@ -29,6 +30,10 @@ from poolder_trio import (
     Worker,
     as_completed,
 )
+from poolder_trio.kernel.agenda import Agenda
+from poolder_trio.kernel.outlet import Outlet
+from poolder_trio.kernel.timers import Timers
+from poolder_trio.kernel.waiters import Waiters
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -180,7 +185,8 @@ def _moments(scenario):
     lines = _lines(scenario)
     known = set()
     if not ALL:
-        for other in SCENARIOS[: SCENARIOS.index(scenario)]:
+        before = SCENARIOS.index(scenario) if scenario in SCENARIOS else 0
+        for other in SCENARIOS[:before]:
             known.update(_lines(other))
     moments = [
         (*line, visit)
@@ -386,4 +392,83 @@ SCENARIOS = [
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.__name__)
 def test_ctrl_c_at_any_line_ends_the_program_and_the_accounts_add_up(scenario):
+    check_every_line(scenario)
+
+
+# -- what the programs stand on, called without a protected caller around it
+
+
+async def who_waits_in_line(seen):
+    waiters = Waiters()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waiters.park, "first")
+            nursery.start_soon(waiters.park, "second")
+            await trio.testing.wait_all_tasks_blocked()
+            waiters.wake()
+            waiters.wake()
+    finally:
+        while waiters:  # a dead task in here would break Trio
+            waiters.wake()
+
+
+async def who_waits_for_an_answer(seen):
+    async with seen.add(Tasker(limit=1)) as tasker:
+        with seen.sending():
+            job = await tasker.submit(trio.sleep, 0.1)
+        await job.answer()
+
+
+async def what_stands_on_an_agenda(seen):
+    class Entry:
+        ticket = 0
+
+    rung = []
+
+    def ring(entry, due, now):
+        rung.append(entry)
+        return math.inf
+
+    async with trio.open_nursery() as nursery:
+        agenda = Agenda(Timers(nursery), trio.current_time, lambda seconds: seconds, ring)
+        entry = Entry()
+        try:
+            agenda.put(entry, 1.0)
+        finally:
+            stands = entry.ticket != 0
+            with trio.CancelScope(shield=True):
+                await trio.sleep(2)
+            assert (entry in rung) is stands
+            agenda.stop()
+            nursery.cancel_scope.cancel()
+
+
+async def what_is_received_of_an_outlet(seen):
+    taken = []
+    outlet = Outlet(taken.append)
+    for receive in (outlet.receive, outlet.receive_nowait):
+        outlet.put("item")
+        try:
+            got = receive()
+            if receive == outlet.receive:
+                await got
+        finally:
+            left = len(outlet)
+            assert len(taken) + left == 1
+            taken.clear()
+            if left:
+                outlet.receive_nowait()
+                taken.clear()
+
+
+BARE = [
+    who_waits_in_line,
+    who_waits_for_an_answer,
+    what_stands_on_an_agenda,
+    what_is_received_of_an_outlet,
+]
+
+
+@pytest.mark.parametrize("scenario", BARE, ids=lambda each: each.__name__)
+def test_it_is_whole_by_itself_whoever_calls_it(scenario):
     check_every_line(scenario)

@@ -5,8 +5,8 @@ from __future__ import annotations
 #: Seconds for which all workers of a component together hold the loop in one pass.
 SLICES = {"low": 0.0, "normal": 0.001, "high": 0.005, "max": 0.050}
 
-#: A look at the clock costs about a fiftieth of this, in seconds: so long may be run blindly.
-_BLIND = 8e-6 * (1 + 1e-9)  # a stride that takes as long must not be one too long by rounding
+#: A look at the clock costs about a hundredth of this, in seconds: so long may be run blindly.
+_BLIND = 32e-6 * (1 + 1e-9)  # a stride that takes as long must not be one too long by rounding
 _LONGEST = 32
 #: By which part of it what is known of dear jobs is forgotten with each look that finds cheap ones.
 _FORGOTTEN = 1 / 64
