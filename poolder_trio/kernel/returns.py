@@ -86,15 +86,16 @@ class Completion(Generic[T_co]):
 class _Results(Outlet[Completion[T]]):
     """The channel of results. Whoever closes it wants none: their places are free again."""
 
-    __slots__ = ("_closed",)
+    __slots__ = ("_closed", "_give_back")
 
     def __init__(self, taken: Callable[[Completion[T]], object]) -> None:
         super().__init__(taken)
+        self._give_back = taken
         self._closed = False
 
     def put(self, item: Completion[T]) -> None:
         if self._closed:
-            self._taken(item)
+            self._give_back(item)
         else:
             super().put(item)
 
