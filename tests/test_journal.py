@@ -350,12 +350,6 @@ def journal_of(seed):
     return "\n".join(journal.lines) + "\n"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def warm():
-    """What a process does only once is done before the first run that counts."""
-    journal_of(len(SEEDS))
-
-
 @pytest.fixture(autouse=True)
 def quiet(caplog):
     caplog.set_level("CRITICAL", logger="poolder_trio")

@@ -272,6 +272,6 @@ def test_senders_that_are_cancelled_together_cost_the_same_each(order, more):
     gc.disable()  # what it costs is by all that the process holds
     try:
         few = min(seconds_for(250, order, more) for _ in range(3))
-        assert min(seconds_for(2_000, order, more) for _ in range(3)) < 32 * few
+        assert min(seconds_for(2_000, order, more) for _ in range(3)) < 24 * few
     finally:
         gc.enable()

@@ -609,3 +609,15 @@ def test_a_standstill_under_a_shield_is_told_as_well():
 
     with pytest.raises(RuntimeError, match="every task waits"):
         simulate(shielded, seed=1)
+
+
+def test_the_first_run_in_a_process_is_as_those_after_it():
+    """Intervals are made once in a process, and must draw nothing when they are."""
+
+    async def main():
+        async with Scheduler() as scheduler:
+            scheduler.schedule("made here for the first time", 7.03125, trio.sleep, 0)
+            scheduler.schedule("never made before", "17 */3 */5 2 * *", trio.sleep, 0)
+        return random.getrandbits(64)
+
+    assert simulate(main, seed=1) == simulate(main, seed=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from datetime import datetime
-from random import getrandbits
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,7 +13,7 @@ from poolder_trio.policies import checks
 from poolder_trio.policies.crontab import Crontab, read
 from poolder_trio.policies.daytime import ZONE, zone_of
 from poolder_trio.policies.instants import SECOND, change, in_utc, readings
-from poolder_trio.policies.jitter import spread
+from poolder_trio.policies.jitter import own_seed, spread
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -62,7 +61,12 @@ class Cron:
         repr=False,
         kw_only=True,
     )
-    _own_seed: int = attrs.field(init=False, factory=lambda: getrandbits(64), eq=False, repr=False)
+    _own_seed: int = attrs.field(
+        init=False,
+        default=attrs.Factory(lambda self: own_seed(self.jitter), takes_self=True),
+        eq=False,
+        repr=False,
+    )
     _steps: tuple[_Steps, ...] = attrs.field(init=False, eq=False, repr=False)
     _zone: tzinfo = attrs.field(init=False, eq=False, repr=False)
     _fixed: bool = attrs.field(init=False, eq=False, repr=False)

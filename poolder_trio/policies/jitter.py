@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from random import Random
+from random import Random, getrandbits
 from typing import TYPE_CHECKING
 
 from poolder_trio.policies.halving import last_firing
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 def seed_of(name: str) -> int:
     """Return the seed of the job of this name: the same in every process, so on every restart."""
     return Random(repr(name)).getrandbits(64)  # noqa: S311  # guards nothing
+
+
+def own_seed(jitter: float) -> int:
+    """Return a seed for a trigger that is used without a job's name.
+
+    Nothing is drawn where nothing is spread. A program that seeds ``random`` would else depend on
+    which triggers the process has made before, since those of intervals are kept.
+    """
+    return getrandbits(64) if jitter else 0
 
 
 def spread(

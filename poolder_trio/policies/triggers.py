@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import lru_cache
-from random import getrandbits
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,7 +12,7 @@ from poolder_trio.abc import Trigger
 from poolder_trio.policies import checks
 from poolder_trio.policies.cron import Cron
 from poolder_trio.policies.instants import in_utc, in_utc_field
-from poolder_trio.policies.jitter import seed_of, spread
+from poolder_trio.policies.jitter import own_seed, seed_of, spread
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -57,7 +56,12 @@ class Every:
         repr=False,
         kw_only=True,
     )
-    _own_seed: int = attrs.field(init=False, factory=lambda: getrandbits(64), eq=False, repr=False)
+    _own_seed: int = attrs.field(
+        init=False,
+        default=attrs.Factory(lambda self: own_seed(self.jitter), takes_self=True),
+        eq=False,
+        repr=False,
+    )
 
     @property
     def drawn_from(self) -> int:
