@@ -688,8 +688,6 @@ class Pool(Service, Generic[M, R]):
             Exception: what a ``handle_init`` raised; those that were ready before it stay.
         """
         checks.COUNT("size", size, f"{self._title}.resize")
-        # Who is cancelled with the pool is told that, and not that the pool has closed.
-        await trio.lowlevel.checkpoint_if_cancelled()
         self._growing("resize")
         surplus = self._crew.live[size:]
         for seat in surplus:

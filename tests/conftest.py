@@ -3,6 +3,7 @@
 A limit of seconds for each test, and a Redis server, for the tests of whatever talks to one.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -61,6 +62,7 @@ class Limit:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self.before)
         if self.places:
+            end_runs(tb)
             pytest.fail(f"took longer than {self.seconds:g} s; it was at\n{self.places[0]}")
 
     def ring(self, number, frame):
@@ -76,6 +78,17 @@ class Limit:
             )
         else:
             raise TookTooLong
+
+
+def end_runs(tb):
+    """End each Trio run that an exception has left in the midst, and not in its time.
+
+    Until its frames are collected it would count as running, and later tests could not run.
+    """
+    for frame, _ in traceback.walk_tb(tb):
+        if frame.f_code is trio.run.__code__ and "gen" in frame.f_locals:
+            with contextlib.suppress(trio.TrioInternalError):
+                frame.f_locals["gen"].close()
 
 
 def tasks_below(task):

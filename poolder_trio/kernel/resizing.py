@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
+
 from poolder_trio.kernel import inside
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ async def grow(
         RuntimeError: a worker that is getting ready asks, and would wait for itself.
     """
     while crew.wish is wish and len(crew.live) < size:
+        # Who was cancelled together with the component is told that, and not that it has closed.
+        await trio.lowlevel.checkpoint_if_cancelled()
         missing = size - len(crew.live) - crew.starting.value
         if missing > 0:
             await start(missing)
