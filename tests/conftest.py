@@ -46,13 +46,15 @@ class Limit:
     """Ends what takes longer than some seconds: by a cancellation, or else by an exception.
 
     A signal, since it is no more than a thread could do that wakes the one that hangs, and leaves
-    the process and the other tests alone. A Trio run is cancelled: to raise in its midst would
-    leave tasks behind, for later tests to stumble over.
+    the process and the other tests alone. A Trio run is cancelled, under shields as well: to raise
+    in its midst would leave tasks behind, for later tests to stumble over. Whoever holds the loop
+    hears of no cancellation, and is where the exception is raised.
     """
 
     def __init__(self, seconds):
         self.seconds = seconds
         self.places = []
+        self.cancelled = False
 
     def __enter__(self):
         self.before = signal.signal(signal.SIGALRM, self.ring)
@@ -72,12 +74,20 @@ class Limit:
             root = trio.lowlevel.current_root_task()
             place += "".join(tasks_below(root))
         self.places.append(place)
-        if running and len(self.places) == 1:
-            trio.lowlevel.current_trio_token().run_sync_soon(
-                root.child_nurseries[-1].cancel_scope.cancel
-            )
+        if running and (len(self.places) == 1 or (self.cancelled and len(self.places) == 2)):
+            trio.lowlevel.current_trio_token().run_sync_soon(self.cancel, root)
         else:
             raise TookTooLong
+
+    def cancel(self, root):
+        if self.cancelled:
+            for task in all_below(root):
+                status = task._cancel_status
+                while status is not None:
+                    status._scope.shield = False
+                    status = status._parent
+        self.cancelled = True
+        root.child_nurseries[-1].cancel_scope.cancel()
 
 
 def end_runs(tb):
@@ -89,6 +99,14 @@ def end_runs(tb):
         if frame.f_code is trio.run.__code__ and "gen" in frame.f_locals:
             with contextlib.suppress(trio.TrioInternalError):
                 frame.f_locals["gen"].close()
+
+
+def all_below(task):
+    """Yield each task in its nurseries, and in theirs."""
+    for nursery in task.child_nurseries:
+        for child in nursery.child_tasks:
+            yield child
+            yield from all_below(child)
 
 
 def tasks_below(task):

@@ -179,7 +179,7 @@ async def test_processes_have_sigint_blocked_and_threads_do_not(ways):
         assert await trio.to_thread.run_sync(ways.mask) == ways.mask()
 
 
-PROGRAM = """
+PROGRAM = r"""
 import signal, sys, time
 
 import trio
@@ -187,7 +187,8 @@ import trio
 from poolder_trio import ProcessExecutor, Tasker
 
 if __name__ != "__main__":
-    print("a process starts", flush=True)
+    sys.stdout.write("a process starts\n")  # in one piece, whether buffered or not
+    sys.stdout.flush()
     time.sleep(0.7)
 
 
